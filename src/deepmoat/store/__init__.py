@@ -1,0 +1,1 @@
+"""Where things are kept: ``logs`` (ClickHouse) and ``state`` (SQLAlchemy)."""

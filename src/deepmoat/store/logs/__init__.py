@@ -1,0 +1,1 @@
+"""The log store: ClickHouse, embedded or a server, through clickhouse-connect."""

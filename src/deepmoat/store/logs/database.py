@@ -1,0 +1,222 @@
+"""Database: one ClickHouse behind one writer and a pool of read-only connections.
+
+One connection serialises its queries; several run side by side with the GIL free. Readers carry
+``readonly=1`` and their limits from the moment they open, so no query can lift them. Embedded
+ClickHouse belongs to one process: the folder's lock says so before the engine's own, empty message.
+"""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import msgspec
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from deepmoat.kit.errors import ConfigError, MoatError, QueryError, TransientError
+from deepmoat.kit.settings import Settings
+from deepmoat.kit.spool import lock
+from deepmoat.model import Result
+from deepmoat.store.logs.load import Load
+from deepmoat.store.logs.migrate import Migration, migrate, migrations
+
+NAME = "moat"
+
+
+class Limits(Settings, frozen=True):
+    """What one query may use: seconds, bytes of memory, rows read, rows and bytes given back."""
+
+    seconds: float = 30.0
+    memory_bytes: int = 2_000_000_000
+    rows_read: int = 2_000_000_000
+    result_rows: int = 100_000
+    result_bytes: int = 200_000_000
+
+    def settings(self) -> dict[str, Any]:
+        """ClickHouse's names for them; ``readonly`` last, because it freezes the others."""
+        return {
+            "max_execution_time": self.seconds,
+            "max_memory_usage": self.memory_bytes,
+            "max_rows_to_read": self.rows_read,
+            "max_result_rows": self.result_rows,
+            "max_result_bytes": self.result_bytes,
+            "result_overflow_mode": "throw",
+            "max_ast_elements": 50_000,
+            "max_expanded_ast_elements": 500_000,
+            "max_query_size": 1_048_576,
+            "readonly": 1,
+        }
+
+
+class LogSettings(Settings, frozen=True):
+    """``[store.logs]``: ``url`` is chdb:///PATH, or empty for ``logs`` in the data folder.
+
+    ``memory_bytes`` caps the whole engine; ``connections`` is how many queries run side by side;
+    ``limits`` hold for every query.
+    """
+
+    url: str = ""
+    memory_bytes: int = 4_000_000_000
+    connections: int = 4
+    limits: Limits = msgspec.field(default_factory=Limits)
+
+
+class Database:
+    """Open, migrate, load, query, close. Thread-safe."""
+
+    def __init__(self, settings: LogSettings, *, folder: Path, known: list[Migration] | None = None) -> None:
+        """Open and bring the schema up to date; TransientError when another process has the folder."""
+        self.settings = settings
+        self.path = _embedded_path(settings.url, folder)
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = lock(self.path)
+        self._write = threading.Lock()
+        self._writer = self._connect({}, database=None)
+        self._writer.command(f"CREATE DATABASE IF NOT EXISTS {NAME}")
+        self._writer.command(f"USE {NAME}")
+        migrate(self, known or list(migrations()))
+        self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
+        for _ in range(settings.connections):
+            self._readers.put(self._connect(settings.limits.settings(), database=NAME))
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> object:
+        """Run one of our own statements on the writer. Never a user's text."""
+        with self._write, translated():
+            return self._writer.command(sql, parameters=dict(parameters or {}))
+
+    def scalar(self, sql: str) -> int:
+        """The one number one of our own queries gives."""
+        with self._write, translated():
+            return int(self._writer.query(sql).result_rows[0][0])
+
+    def load(self, load: Load, path: Path, token: str) -> None:
+        """Load one segment; again with the same token, nothing happens.
+
+        Raises UnreadableError when ClickHouse cannot read its data, TransientError when it may work later.
+        """
+        with self._write, translated():
+            self._writer.command(load.statement(NAME, str(path), token), parameters=load.parameters)
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
+        """Run a checked SELECT on a read-only connection within the limits.
+
+        Raises QueryError naming the limit it ran past.
+        """
+        reader = self._readers.get()
+        start = time.monotonic()
+        try:
+            with translated():
+                answer = reader.query(sql, parameters=dict(parameters or {}))
+        finally:
+            self._readers.put(reader)
+        rows = [tuple(_plain(v) for v in row) for row in answer.result_rows]
+        summary = answer.summary or {}
+        return Result(
+            tuple(answer.column_names),
+            rows,
+            rows_read=int(summary.get("read_rows", 0)),
+            bytes_read=int(summary.get("read_bytes", 0)),
+            elapsed=time.monotonic() - start,
+        )
+
+    def close(self) -> None:
+        """Wait for running statements, then close every connection."""
+        for _ in range(self.settings.connections):
+            self._readers.get().close()
+        with self._write:
+            self._writer.close()
+        os.close(self._lock)
+
+    def _connect(self, settings: dict[str, Any], *, database: str | None) -> Client:
+        with translated():
+            return clickhouse_connect.get_client(
+                interface="chdb",
+                path=str(self.path),
+                database=database,
+                settings=settings,
+                chdb_options={"max_server_memory_usage": str(self.settings.memory_bytes)},
+                tz_mode="aware",
+            )
+
+
+class UnreadableError(MoatError):
+    """ClickHouse cannot read a segment's data: trying again will not help."""
+
+
+# What each ClickHouse error code means to the caller. Codes: src/Common/ErrorCodes.cpp.
+_LIMITS = {158: "rows read", 159: "seconds", 241: "memory", 307: "bytes read", 396: "result rows or bytes"}
+_TRANSIENT = {210, 225, 242, 243, 252, 999}
+_DATA = {
+    6,
+    26,
+    27,
+    33,
+    34,
+    38,
+    41,
+    53,
+    69,
+    70,
+    72,
+    117,
+    130,
+    131,
+    190,
+    321,
+    349,
+    432,
+    441,
+    444,
+    675,
+    676,
+    677,
+}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into ours."""
+    try:
+        yield
+    except ClickHouseError as exc:
+        raise _ours(exc) from exc
+
+
+def _ours(exc: ClickHouseError) -> MoatError:
+    code = getattr(exc, "code", None) or 0
+    text = str(exc).removeprefix(f"Code: {code}. ").removeprefix("DB::Exception: ")
+    if code in _TRANSIENT or "o space left" in text or "min_free_disk" in text:
+        return TransientError(text, status=507 if code == 243 or "space" in text else 503, where="store.logs")
+    if code in _LIMITS:
+        hint = "narrow the time range or the search, or raise store.logs.limits"
+        return QueryError(f"the query ran past its limit of {_LIMITS[code]}", hint=hint)
+    return UnreadableError(text, where=f"clickhouse {code}") if code in _DATA else QueryError(text)
+
+
+def _plain(value: object) -> object:
+    """Addresses as people write them, times in UTC; containers likewise."""
+    if isinstance(value, IPv6Address):
+        return str(value.ipv4_mapped or value)
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _embedded_path(url: str, folder: Path) -> Path:
+    parts = urlsplit(url or f"chdb://{folder / 'logs'}")
+    if parts.scheme != "chdb":
+        raise ConfigError(
+            f"store.logs.url {url!r} is not supported yet", hint="write chdb:///PATH, or leave it out"
+        )
+    return Path(parts.path)

@@ -1,0 +1,1 @@
+"""The schema as numbered .sql files; see ``store/logs/migrate.py``."""
