@@ -15,7 +15,7 @@ import msgspec
 
 from deepmoat.kit.meters import count, drop
 from deepmoat.kit.spool import Segment, Stream
-from deepmoat.store.logs.database import UnreadableError, Database
+from deepmoat.store.logs.database import Database, UnreadableError
 from deepmoat.store.logs.load import Load
 
 REJECTS = Stream("rejects", "rejected")
