@@ -25,7 +25,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from deepmoat.kit.errors import ConfigError, MoatError, QueryError, TransientError
 from deepmoat.kit.settings import Settings
 from deepmoat.kit.spool import lock
-from deepmoat.model import Result
+from deepmoat.model import LOGSTORES, Result
 from deepmoat.store.logs.load import Load
 from deepmoat.store.logs.migrate import Migration, migrate, migrations
 
@@ -78,12 +78,13 @@ class Database:
         self.settings = settings
         self.path = _embedded_path(settings.url, folder)
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.backups = self.path / "backups"
         self._lock = lock(self.path)
         self._write = threading.Lock()
         self._writer = self._connect({}, database=None)
         self._writer.command(f"CREATE DATABASE IF NOT EXISTS {NAME}")
         self._writer.command(f"USE {NAME}")
-        migrate(self, known or list(migrations()))
+        migrate(self, list(migrations()) if known is None else known)
         self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
         for _ in range(settings.connections):
             self._readers.put(self._connect(settings.limits.settings(), database=NAME))
@@ -97,6 +98,16 @@ class Database:
         """The one number one of our own queries gives."""
         with self._write, translated():
             return int(self._writer.query(sql).result_rows[0][0])
+
+    def inspect(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
+        """Read with one of our own queries on the writer, system tables included. Never a user's text."""
+        with self._write, translated():
+            answer = self._writer.query(sql, parameters=dict(parameters or {}))
+        return Result(tuple(answer.column_names), [tuple(row) for row in answer.result_rows])
+
+    def counts(self) -> dict[str, int]:
+        """How many records each logstore holds."""
+        return {name: self.scalar(f"SELECT count() FROM {name}") for name in LOGSTORES}
 
     def load(self, load: Load, path: Path, token: str) -> None:
         """Load one segment; again with the same token, nothing happens.
@@ -143,7 +154,10 @@ class Database:
                 path=str(self.path),
                 database=database,
                 settings=settings,
-                chdb_options={"max_server_memory_usage": str(self.settings.memory_bytes)},
+                chdb_options={
+                    "max_server_memory_usage": str(self.settings.memory_bytes),
+                    "backups.allowed_path": str(self.backups),
+                },
                 tz_mode="aware",
             )
 

@@ -46,7 +46,7 @@ def migrate(runner: Runner, known: list[Migration]) -> list[Migration]:
         "at DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY number SETTINGS fsync_after_insert = 1"
     )
     done = runner.scalar("SELECT max(number) FROM schema_migrations")
-    newest = max(m.number for m in known)
+    newest = max((m.number for m in known), default=done)
     if done > newest:
         raise ConfigError(
             f"the data was written by a newer deepmoat (schema {done}, this one knows {newest})",

@@ -1,0 +1,58 @@
+from datetime import UTC, date, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepmoat.store.logs.database import Database
+from deepmoat.store.logs.retention import Keep, Part, RetentionSettings, enforce, surplus
+
+NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
+PARTS = st.lists(
+    st.builds(
+        Part,
+        st.just("access"),
+        st.text(min_size=1, max_size=3),
+        st.dates(date(2026, 4, 1), date(2026, 5, 10)),
+        st.integers(0, 1000),
+        st.integers(0, 100),
+        st.integers(0, 9),
+    ),
+    max_size=30,
+)
+
+
+@given(PARTS, st.integers(1, 60), st.integers(0, 1500))
+def test_what_stays_fits_and_is_younger_than_what_goes(parts: list[Part], days: int, size: int) -> None:
+    keep = Keep(days=days, bytes=size)
+    doomed = [p for p, _ in surplus(parts, keep, NOW)]
+    stays = list(parts)
+    for part in doomed:
+        stays.remove(part)
+    assert sum(p.bytes for p in stays) <= size
+    assert all((NOW.date() - p.day).days < days for p in stays)
+    if doomed and stays:
+        assert max((p.day, p.block) for p in doomed) <= min((p.day, p.block) for p in stays)
+
+
+def fill(database: Database, day: str, rows: int) -> None:
+    database.command(
+        f"INSERT INTO access (time, body) SELECT toDateTime64('{day} 01:00:00', 9, 'UTC'), "
+        f"randomPrintableASCII(1000) FROM numbers({rows})"
+    )
+
+
+def test_old_days_go_by_age_and_the_newest_day_shrinks_by_size(database: Database) -> None:
+    for day in ("2026-03-01", "2026-05-09", "2026-05-10", "2026-05-10", "2026-05-10"):
+        fill(database, day, 1000)
+    settings = RetentionSettings(logstores={"access": Keep(days=30, bytes=2_500_000)})
+    assert enforce(database, settings, NOW) == 3000
+    left = database.query(
+        "SELECT toDate(time) AS day, count() AS n FROM access GROUP BY day ORDER BY day"
+    ).rows
+    assert left == [(date(2026, 5, 10), 2000)]
+
+
+def test_other_logstores_are_left_alone(database: Database) -> None:
+    fill(database, "2026-05-10", 10)
+    assert enforce(database, RetentionSettings(logstores={"waf": Keep(days=1, bytes=0)}), NOW) == 0
+    assert database.scalar("SELECT count() FROM access") == 10
