@@ -47,7 +47,7 @@ class Segment(msgspec.Struct, frozen=True):
 
 def parse_name(path: Path) -> Segment:
     """The segment behind a file name; ValueError where it is none."""
-    _, receiver, logstore, source = path.stem.split("~")
+    _, receiver, logstore, source = path.stem.split("~", 3)
     return Segment(path, Stream(receiver, logstore, unquote(source)))
 
 

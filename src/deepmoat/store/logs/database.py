@@ -107,7 +107,7 @@ class Database:
 
     def counts(self) -> dict[str, int]:
         """How many records each logstore holds."""
-        return {name: self.scalar(f"SELECT count() FROM {name}") for name in LOGSTORES}
+        return {name: self.scalar(f"SELECT count() FROM {name}") for name in LOGSTORES}  # noqa: S608
 
     def load(self, load: Load, path: Path, token: str) -> None:
         """Load one segment; again with the same token, nothing happens.
