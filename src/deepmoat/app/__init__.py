@@ -1,1 +1,1 @@
-"""app."""
+"""Roles and wiring: the only place that composes the packages."""

@@ -1,0 +1,1 @@
+"""``make demo``: the whole path on loopback, with a toy model backend, honest people and an attack."""

@@ -1,0 +1,106 @@
+"""Intake: the one writer. Finds sealed segments in every spool and loads them, oldest first.
+
+A segment that cannot be loaded now (disk full, memory) stays and is tried again; one nobody here
+knows how to read is set aside in ``spool/quarantine``, never thrown away. A spool whose owner died is
+recovered once its lock is free.
+"""
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from deepmoat.collect.readers import Readers
+from deepmoat.kit.errors import MoatError, TransientError
+from deepmoat.kit.meters import count, drop, gauge
+from deepmoat.kit.spool import Segment, lock, parse_name, recover
+from deepmoat.store.logs.loader import Loader
+
+log = logging.getLogger("deepmoat.intake")
+QUARANTINE = "quarantine"
+POLL_SECONDS = 0.05
+ORPHANS_SECONDS = 10.0
+
+
+class Intake:
+    """A thread that loads. ``pass_over`` is one round; ``drain`` is rounds until nothing is left."""
+
+    def __init__(self, loader: Loader, readers: Readers, spools: Path) -> None:
+        self.loader, self.readers, self.spools = loader, readers, spools
+        self._stop = threading.Event()
+        self._round = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+
+    def start(self) -> None:
+        """Begin loading."""
+        self.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Load what is sealed, then end."""
+        self._stop.set()
+        self._thread.join()
+        self.pass_over()
+
+    def pass_over(self) -> int:
+        """Load every sealed segment once; how many were loaded."""
+        with self._round:
+            return sum(self._segment(path) for folder in self._folders() for path in sorted(folder.glob("*.seg")))
+
+    def _run(self) -> None:
+        looked = 0.0
+        while not self._stop.is_set():
+            busy = self.pass_over()
+            if time.monotonic() - looked > ORPHANS_SECONDS:
+                self._recover_orphans()
+                looked = time.monotonic()
+            self._stop.wait(0.0 if busy else POLL_SECONDS)
+
+    def _folders(self) -> list[Path]:
+        return [f for f in sorted(self.spools.iterdir()) if f.is_dir() and f.name != QUARANTINE]
+
+    def _segment(self, path: Path) -> int:
+        try:
+            segment = parse_name(path)
+            self.readers.get(segment.stream.receiver)
+        except (ValueError, MoatError) as exc:
+            self._set_aside(path, str(exc))
+            return 0
+        return self._load(segment)
+
+    def _load(self, segment: Segment) -> int:
+        start = time.time()
+        try:
+            self.loader.load(segment, start)
+        except TransientError as exc:
+            drop_reason = "disk_full" if exc.status == 507 else "try_again"
+            count("deepmoat_store_load_failures_total", reason=drop_reason)
+            log.error("cannot load %s now, it stays: %s", segment.path.name, exc)
+            self._stop.wait(1.0)
+            return 0
+        except MoatError as exc:
+            self._set_aside(segment.path, str(exc))
+            return 0
+        gauge("deepmoat_store_load_seconds", time.time() - start)
+        return 1
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        aside = self.spools / QUARANTINE
+        aside.mkdir(exist_ok=True, mode=0o700)
+        path.rename(aside / f"{path.parent.name}~{path.name}")
+        drop("intake", "segment_set_aside")
+        log.error("segment %s set aside in %s: %s", path.name, aside, why)
+
+    def _recover_orphans(self) -> None:
+        for folder in self._folders():
+            if not any(folder.glob("*.open")):
+                continue
+            try:
+                descriptor = lock(folder)
+            except TransientError:
+                continue
+            try:
+                recover(folder, lambda receiver: self.readers.get(receiver).whole)
+            finally:
+                os.close(descriptor)

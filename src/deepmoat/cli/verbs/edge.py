@@ -1,0 +1,26 @@
+"""``deepmoat edge``: one edge worker, as the supervisor or another machine runs it."""
+
+import sys
+
+import click
+
+from deepmoat.cli.options import data_option, settings_option
+
+
+@click.command(hidden=True, help="The edge role: one worker of the traffic path.")
+@click.option("--worker", type=int, default=0, help="Which worker this is, from 0.")
+@settings_option
+@data_option
+def command(worker: int, settings: str | None, data: str | None) -> None:
+    """Run one worker until told to stop."""
+    from deepmoat.app.process import run
+    from deepmoat.app.secret import secret_key
+    from deepmoat.app.settings import read
+    from deepmoat.edge.serve import serve
+
+    place = read(settings, data)
+    secret = secret_key(place.data)
+    edge = place.moat.edge
+    sys.exit(
+        run(f"edge-{worker}", lambda stop: serve(edge, worker=worker, data=place.data, secret=secret, stop=stop))
+    )
