@@ -1,1 +1,1 @@
-"""console."""
+"""The web console: one file a page, on the API's server."""
