@@ -1,0 +1,90 @@
+"""The reference pages, made from the code: every settings key, every logstore's columns and aliases."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from deepmoat.app.settings import Moat
+from deepmoat.model import LOGSTORES, Logstore
+
+_MADE = "<!-- Made by `make docs` from the code; a test fails when it is stale. -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """File name to text."""
+    return {"settings.md": _settings(), "logstores.md": _logstores()}
+
+
+def _settings() -> str:
+    intro = (
+        "# moat.toml\n\n" + _MADE + "Every key has a default; without a file all of them hold. `deepmoat check` "
+        "validates a file, and a key that is not listed here is refused with the nearest one that is.\n\n"
+    )
+    return intro + "\n".join(_sections(Moat, "")).rstrip() + "\n"
+
+
+def _sections(kind: Any, name: str) -> Iterator[str]:
+    hints = get_type_hints(kind, include_extras=True)
+    plain, nested = [], []
+    for field in msgspec.structs.fields(kind):
+        inner = _struct(hints[field.name])
+        path = f"{name}.{field.encode_name}".lstrip(".")
+        (nested if inner else plain).append((field, inner, path))
+    yield f"## {f'[{name}]' if name else 'Top level'}\n"
+    yield inspect.cleandoc(kind.__doc__ or "") + "\n"
+    if plain:
+        yield "| key | type | default |\n|---|---|---|"
+        yield from (f"| `{f.encode_name}` | {_type(hints[f.name])} | {_default(f)} |" for f, _, _ in plain)
+        yield ""
+    for field, inner, path in nested:
+        if get_origin(hints[field.name]) in (tuple, list):
+            path = f"[{path}]"
+        elif get_origin(hints[field.name]) is dict:
+            path = f"{path}.NAME"
+        yield from _sections(inner, path)
+
+
+def _struct(annotation: Any) -> Any:
+    """The settings struct in ``annotation``, if it holds one."""
+    if inspect.isclass(annotation) and issubclass(annotation, msgspec.Struct):
+        return annotation
+    return next((s for a in get_args(annotation) if (s := _struct(a))), None)
+
+
+def _type(annotation: Any) -> str:
+    if hasattr(annotation, "__metadata__"):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is tuple:
+        return f"list of {_type(get_args(annotation)[0])}"
+    if get_origin(annotation) is dict:
+        return "table"
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any"}
+    return names.get(annotation, str(annotation).replace("|", "or").replace("datetime.", ""))
+
+
+def _default(field: Any) -> str:
+    if field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT:
+        return "required"
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return f"`{json.dumps(msgspec.to_builtins(value), ensure_ascii=False)}`"
+
+
+def _logstores() -> str:
+    intro = (
+        "# Logstores\n\n" + _MADE + "Columns are OpenTelemetry names with underscores for dots. An alias is another "
+        "name for a column, for people who come from other products; it works in every query. What has no column "
+        "of its own is in `attributes` and is asked for by its own name.\n\n"
+    )
+    return intro + "\n".join(_logstore(s) for s in LOGSTORES.values())
+
+
+def _logstore(store: Logstore) -> str:
+    rows = "\n".join(f"| `{c.name}` | {c.type} | {c.about} | {_aliases(store, c.name)} |" for c in store.columns)
+    return f"## {store.name}\n\n{store.about}\n\n| column | type | holds | aliases |\n|---|---|---|---|\n{rows}\n"
+
+
+def _aliases(store: Logstore, column: str) -> str:
+    return ", ".join(f"`{alias}`" for alias, name in store.aliases.items() if name == column)
