@@ -16,7 +16,9 @@ def check(file: str) -> Place:
     for name in moat.store.retention.logstores:
         if name not in LOGSTORES:
             raise ConfigError(
-                f"no such logstore: {name!r}", where=f"{file}: [store.retention.logstores]", hint="known: " + ", ".join(LOGSTORES)
+                f"no such logstore: {name!r}",
+                where=f"{file}: [store.retention.logstores]",
+                hint="known: " + ", ".join(LOGSTORES),
             )
     for where, listen in (("[edge] listen", moat.edge.listen), ("[api] listen", moat.api.listen)):
         host_and_port(listen, where=f"{file}: {where}")

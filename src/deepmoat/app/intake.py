@@ -46,7 +46,9 @@ class Intake:
     def pass_over(self) -> int:
         """Load every sealed segment once; how many were loaded."""
         with self._round:
-            return sum(self._segment(path) for folder in self._folders() for path in sorted(folder.glob("*.seg")))
+            return sum(
+                self._segment(path) for folder in self._folders() for path in sorted(folder.glob("*.seg"))
+            )
 
     def _run(self) -> None:
         looked = 0.0

@@ -54,7 +54,9 @@ def find(data: Path, url: str | None, key: str | None) -> Local:
     return Local(local.url, key or local.key)
 
 
-def ask(local: Local, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 120.0) -> bytes:
+def ask(
+    local: Local, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 120.0
+) -> bytes:
     """One call of the API; the answer's body.
 
     Raises what the answer's error says, TransientError where core does not answer.

@@ -1,4 +1,4 @@
-"""What every role's process does the same: log lines, signals, the end of the supervisor's pipe, exit status."""
+"""What every role does the same: log lines, signals, the end of the supervisor's pipe, exit status."""
 
 import asyncio
 import gc

@@ -20,7 +20,9 @@ def pages() -> dict[str, str]:
 
 def _settings() -> str:
     intro = (
-        "# moat.toml\n\n" + _MADE + "Every key has a default; without a file all of them hold. `deepmoat check` "
+        "# moat.toml\n\n"
+        + _MADE
+        + "Every key has a default; without a file all of them hold. `deepmoat check` "
         "validates a file, and a key that is not listed here is refused with the nearest one that is.\n\n"
     )
     return intro + "\n".join(_sections(Moat, "")).rstrip() + "\n"
@@ -74,16 +76,21 @@ def _default(field: Any) -> str:
 
 def _logstores() -> str:
     intro = (
-        "# Logstores\n\n" + _MADE + "Columns are OpenTelemetry names with underscores for dots. An alias is another "
-        "name for a column, for people who come from other products; it works in every query. What has no column "
-        "of its own is in `attributes` and is asked for by its own name.\n\n"
+        "# Logstores\n\n"
+        + _MADE
+        + "Columns are OpenTelemetry names with underscores for dots. An alias is another name for a column, "
+        "for people who come from other products; it works in every query. What has no column of its own "
+        "is in `attributes` and is asked for by its own name.\n\n"
     )
     return intro + "\n".join(_logstore(s) for s in LOGSTORES.values())
 
 
 def _logstore(store: Logstore) -> str:
-    rows = "\n".join(f"| `{c.name}` | {c.type} | {c.about} | {_aliases(store, c.name)} |" for c in store.columns)
-    return f"## {store.name}\n\n{store.about}\n\n| column | type | holds | aliases |\n|---|---|---|---|\n{rows}\n"
+    rows = "\n".join(
+        f"| `{c.name}` | {c.type} | {c.about} | {_aliases(store, c.name)} |" for c in store.columns
+    )
+    head = "| column | type | holds | aliases |\n|---|---|---|---|"
+    return f"## {store.name}\n\n{store.about}\n\n{head}\n{rows}\n"
 
 
 def _aliases(store: Logstore, column: str) -> str:

@@ -17,7 +17,9 @@ def secret_key(data: Path) -> bytes:
         write_atomically(path, secrets.token_bytes(LENGTH))
     key = path.read_bytes()
     if len(key) != LENGTH:
-        raise ConfigError(f"want {LENGTH} bytes, found {len(key)}", where=str(path), hint="restore it from a backup")
+        raise ConfigError(
+            f"want {LENGTH} bytes, found {len(key)}", where=str(path), hint="restore it from a backup"
+        )
     if path.stat().st_mode & 0o077:
         raise ConfigError("others may read it", where=str(path), hint=f"chmod 600 {path}")
     return key

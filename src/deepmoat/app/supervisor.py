@@ -72,7 +72,10 @@ async def _keep(child: Child, stop: asyncio.Event) -> int:
 async def _run(child: Child, stop: asyncio.Event) -> int:
     command = [sys.executable, "-m", "deepmoat.cli.main", *child.verb]
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, env={**os.environ, "DEEPMOAT_SUPERVISED": "1"}, process_group=0
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        env={**os.environ, "DEEPMOAT_SUPERVISED": "1"},
+        process_group=0,
     )
     ended = asyncio.ensure_future(process.wait())
     stopping = asyncio.ensure_future(stop.wait())

@@ -8,7 +8,9 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 settings_option: Decorator = click.option(
-    "--settings", metavar="FILE", help="The settings file; without it ./moat.toml where there is one, else defaults."
+    "--settings",
+    metavar="FILE",
+    help="The settings file; without it ./moat.toml where there is one, else defaults.",
 )
 data_option: Decorator = click.option(
     "--data", metavar="DIR", help="The data folder; overrides `data` of the settings file."

@@ -49,7 +49,9 @@ def _table(result: Result) -> None:
     console = Console(highlight=False)
     console.print(table)
     cut = f", cut: {result.limited}" if result.limited else ""
-    console.print(f"{len(result.rows):,} rows{cut}; {result.rows_read:,} read in {result.elapsed:.3f} s", style="dim")
+    console.print(
+        f"{len(result.rows):,} rows{cut}; {result.rows_read:,} read in {result.elapsed:.3f} s", style="dim"
+    )
 
 
 def _text(value: object) -> str:

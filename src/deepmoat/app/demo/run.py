@@ -62,7 +62,9 @@ async def demo(seconds: float | None, stop: asyncio.Event) -> int:
         stage = await _set(stack, folder, console)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=30), cookie_jar=aiohttp.DummyCookieJar()
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=30),
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         )
         good, bad, brute = (Crowd(stage.edge, session) for _ in range(3))
@@ -75,7 +77,9 @@ async def demo(seconds: float | None, stop: asyncio.Event) -> int:
         await stop.wait()
         ending.cancel()
         await asyncio.gather(*people)
-        console.print(f"\nhonest requests {sum(good.tally.statuses.values()):,}, refused {good.tally.refused}")
+        console.print(
+            f"\nhonest requests {sum(good.tally.statuses.values()):,}, refused {good.tally.refused}"
+        )
     return 0 if stage.told and bad.tally.first_refused and not good.tally.refused else 1
 
 
@@ -87,7 +91,9 @@ async def _set(stack: AsyncExitStack, folder: Path, console: Console) -> Stage:
     await stack.enter_async_context(_webhook(stage))
     key, link = _credentials(settings)
     await stack.enter_async_context(
-        _child("toy", "--port", str(toy), "--report", f"{stage.core}/ingest/security", env={"DEEPMOAT_KEY": key})
+        _child(
+            "toy", "--port", str(toy), "--report", f"{stage.core}/ingest/security", env={"DEEPMOAT_KEY": key}
+        )
     )
     await stack.enter_async_context(_child("up", "--settings", str(settings), log=folder / "deepmoat.log"))
     await _ready(stage, folder / "deepmoat.log")
@@ -124,11 +130,20 @@ async def _webhook(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _child(*verb: str, env: dict[str, str] | None = None, log: Path | None = None) -> AsyncIterator[None]:
+async def _child(
+    *verb: str, env: dict[str, str] | None = None, log: Path | None = None
+) -> AsyncIterator[None]:
     """A process of ours for as long as the block lasts; drained at its end."""
     with (log or Path(os.devnull)).open("ab") as out:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "deepmoat.cli.main", *verb, env={**os.environ, **(env or {})}, stdout=out, stderr=out, process_group=0
+            sys.executable,
+            "-m",
+            "deepmoat.cli.main",
+            *verb,
+            env={**os.environ, **(env or {})},
+            stdout=out,
+            stderr=out,
+            process_group=0,
         )
         try:
             yield
@@ -158,10 +173,14 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-async def _attack(stage: Stage, good: Crowd, bad: Crowd, brute: Crowd, stop: asyncio.Event, console: Console) -> None:
+async def _attack(
+    stage: Stage, good: Crowd, bad: Crowd, brute: Crowd, stop: asyncio.Event, console: Console
+) -> None:
     console.print(f"\n{HONEST} people use the service for {_WARM_UP:.0f} s …")
     await _sleep(stop, _WARM_UP)
-    console.print(f"[red]attack[/]: {BOTS} addresses, {BOT_RATE:.0f} requests/s each, and one that guesses passwords …")
+    console.print(
+        f"[red]attack[/]: {BOTS} addresses, {BOT_RATE:.0f} requests/s each, and one that guesses passwords …"
+    )
     guesser = Person(BRUTE_ADDRESS, "curl/8.11")
     await asyncio.gather(
         flood(bad, attackers(BOTS), BOT_RATE, _FLOOD, stop), guess(brute, guesser, 8, _GUESS, stop)
@@ -193,14 +212,19 @@ def _summary(stage: Stage, good: Tally, bad: Tally, brute: Tally, console: Conso
         total = sum(tally.statuses.values())
         console.print(f"{name}: {total:,} requests, {tally.refused:,} refused at the edge")
     total = sum(good.statuses.values())
-    console.print(f"[bold]honest requests refused: {good.refused}[/] of {total:,} ({good.chats} streamed chats)")
+    console.print(
+        f"[bold]honest requests refused: {good.refused}[/] of {total:,} ({good.chats} streamed chats)"
+    )
 
 
 def _rows(stage: Stage, bad: Tally, brute: Tally) -> Iterator[tuple[str, ...]]:
     for at, message in stage.told:
         incident = message["incident"]
         tally = brute if "brute" in incident["detector"] else bad
-        begin, opened = tally.first_request, datetime.fromisoformat(incident["opened"]).astimezone(UTC).timestamp()
+        begin, opened = (
+            tally.first_request,
+            datetime.fromisoformat(incident["opened"]).astimezone(UTC).timestamp(),
+        )
         blocked = f"{tally.first_refused - begin:.2f}" if tally.first_refused else "-"
         yield incident["title"], f"{opened - begin:.2f}", f"{at - begin:.2f}", blocked
 

@@ -14,7 +14,24 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-_WORDS = "a moat keeps what is inside safe and lets the friends come in over the bridge".split()
+_WORDS = [
+    "a",
+    "moat",
+    "keeps",
+    "what",
+    "is",
+    "inside",
+    "safe",
+    "and",
+    "lets",
+    "the",
+    "friends",
+    "come",
+    "in",
+    "over",
+    "the",
+    "bridge",
+]
 _PASSWORDS = {f"user{n}": f"correct-horse-{n}" for n in range(200)}
 _SERVICE: web.AppKey["Toy"] = web.AppKey("toy")
 
@@ -73,7 +90,11 @@ async def chat(request: web.Request) -> web.StreamResponse:
     asked = await request.json()
     usage = {"prompt_tokens": len(str(asked.get("messages"))) // 4, "completion_tokens": len(_WORDS)}
     if not asked.get("stream"):
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": " ".join(_WORDS)}}
+        choice = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": " ".join(_WORDS)},
+        }
         return web.json_response({"id": "toy", "model": "toy-1", "choices": [choice], "usage": usage})
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await answer.prepare(request)
@@ -97,7 +118,9 @@ async def serve(port: int, report_url: str, key: str, stop: asyncio.Event) -> No
     """Serve on loopback until ``stop``."""
     app = web.Application()
     app[_SERVICE] = toy = Toy(report_url, key)
-    app.add_routes([web.post("/login", login), web.post("/v1/chat/completions", chat), web.get("/{path:.*}", page)])
+    app.add_routes(
+        [web.post("/login", login), web.post("/v1/chat/completions", chat), web.get("/{path:.*}", page)]
+    )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

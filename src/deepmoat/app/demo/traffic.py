@@ -11,13 +11,15 @@ import aiohttp
 
 from deepmoat.app.demo.people import Person
 
-_ASSETS = [f"/assets/{name}" for name in ("app.js", "chat.js", "style.css", "logo.svg", "font.woff2", "hero.webp")]
+_ASSETS = [
+    f"/assets/{name}" for name in ("app.js", "chat.js", "style.css", "logo.svg", "font.woff2", "hero.webp")
+]
 _FAILED = 0
 
 
 @dataclass
 class Tally:
-    """What a crowd got: answers by status (0: no answer), the first request's and the first refusal's time."""
+    """What a crowd got: answers by status (0: none), when it first asked and was first refused."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     first_request: float = 0.0
@@ -53,11 +55,19 @@ class Crowd:
 
     async def chat(self, person: Person, key: str) -> None:
         """One streamed conversation turn."""
-        body = {"model": "toy-1", "stream": True, "messages": [{"role": "user", "content": "why do castles have moats?"}]}
-        await self._ask("POST", person, "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"})
+        body = {
+            "model": "toy-1",
+            "stream": True,
+            "messages": [{"role": "user", "content": "why do castles have moats?"}],
+        }
+        await self._ask(
+            "POST", person, "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"}
+        )
         self.tally.chats += 1
 
-    async def _ask(self, method: str, person: Person, path: str, *, headers: dict[str, str] | None = None, **body: object) -> None:
+    async def _ask(
+        self, method: str, person: Person, path: str, *, headers: dict[str, str] | None = None, **body: object
+    ) -> None:
         started = time.time()
         self.tally.first_request = self.tally.first_request or started
         try:
@@ -88,7 +98,9 @@ async def live(crowd: Crowd, person: Person, number: int, stop: asyncio.Event) -
         await _pause(stop, choose.uniform(2, 8))
 
 
-async def flood(crowd: Crowd, bots: Sequence[Person], rate: float, seconds: float, stop: asyncio.Event) -> None:
+async def flood(
+    crowd: Crowd, bots: Sequence[Person], rate: float, seconds: float, stop: asyncio.Event
+) -> None:
     """Every bot asks ``rate`` times a second for ``seconds``, whatever it is told."""
     await asyncio.gather(*(_bot(crowd, bot, rate, seconds, stop) for bot in bots))
 

@@ -13,7 +13,9 @@ def render(report: Report) -> str:
     """The page."""
     environment = Environment(autoescape=select_autoescape(default=True), undefined=StrictUndefined)
     template = environment.from_string((files(__package__) / "page.html").read_text())
-    return template.render(report=report, charts=[(s, _bars(s)) for s in report.series], width=_WIDTH, height=_HEIGHT)
+    return template.render(
+        report=report, charts=[(s, _bars(s)) for s in report.series], width=_WIDTH, height=_HEIGHT
+    )
 
 
 def _bars(series: Series) -> list[dict[str, float]]:

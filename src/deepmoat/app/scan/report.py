@@ -19,7 +19,7 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Series(msgspec.Struct, frozen=True):
-    """Records of one logstore in equal buckets of ``step`` seconds from ``start``; ``bad`` is the errors' part."""
+    """Records of one logstore in buckets of ``step`` seconds from ``start``; ``bad`` is the errors' part."""
 
     logstore: str
     start: datetime

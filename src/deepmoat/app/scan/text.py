@@ -60,7 +60,8 @@ def _head(report: Report) -> RenderableType:
 def _span(report: Report) -> str:
     if report.first is None or report.last is None:
         return "no record with a time"
-    return f"{report.first:%Y-%m-%d %H:%M:%S} to {report.last:%Y-%m-%d %H:%M:%S} UTC ({report.last - report.first})"
+    first, last = report.first, report.last
+    return f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC ({last - first})"
 
 
 def _series(series: Series) -> RenderableType:
@@ -96,7 +97,10 @@ def _attackers(report: Report) -> RenderableType:
 
 def _incident(incident: Incident) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
-    lines.add_row(Text("when", style="bold"), f"{incident.first:%Y-%m-%d %H:%M:%S} to {incident.last:%Y-%m-%d %H:%M:%S} UTC")
+    lines.add_row(
+        Text("when", style="bold"),
+        f"{incident.first:%Y-%m-%d %H:%M:%S} to {incident.last:%Y-%m-%d %H:%M:%S} UTC",
+    )
     shown = ", ".join(printable(value) for _, value in incident.subjects[:_SUBJECTS])
     more = incident.subject_count - min(len(incident.subjects), _SUBJECTS)
     lines.add_row(Text("who", style="bold"), Text(shown + (f" and {more:,} more" if more > 0 else "")))

@@ -7,7 +7,9 @@ import click
 from deepmoat.cli.options import data_option, settings_option
 
 
-@click.command(hidden=True, help="The core role: collect, store, query, detect, alert, respond, API, console.")
+@click.command(
+    hidden=True, help="The core role: collect, store, query, detect, alert, respond, API, console."
+)
 @settings_option
 @data_option
 def command(settings: str | None, data: str | None) -> None:

@@ -22,5 +22,8 @@ def command(worker: int, settings: str | None, data: str | None) -> None:
     secret = secret_key(place.data)
     edge = place.moat.edge
     sys.exit(
-        run(f"edge-{worker}", lambda stop: serve(edge, worker=worker, data=place.data, secret=secret, stop=stop))
+        run(
+            f"edge-{worker}",
+            lambda stop: serve(edge, worker=worker, data=place.data, secret=secret, stop=stop),
+        )
     )

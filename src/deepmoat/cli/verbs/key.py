@@ -48,7 +48,14 @@ def show(settings: str | None, data: str | None, as_json: bool) -> None:
     with open_identity(read(settings, data)) as identity:
         keys = identity.keys.all()
     rows = [
-        {"key": k.prefix, "name": k.name, "role": k.role, "created": _day(k.created), "used": _day(k.used), "revoked": _day(k.revoked)}
+        {
+            "key": k.prefix,
+            "name": k.name,
+            "role": k.role,
+            "created": _day(k.created),
+            "used": _day(k.used),
+            "revoked": _day(k.revoked),
+        }
         for k in keys
     ]
     if as_json:

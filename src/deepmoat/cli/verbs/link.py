@@ -14,8 +14,8 @@ from deepmoat.cli.options import data_option, settings_option
 @data_option
 def command(name: str, role: str, settings: str | None, data: str | None) -> None:
     """Works while core runs, and before its first start."""
-    from deepmoat.app.credentials import open_identity
     from deepmoat.app.core import link_url
+    from deepmoat.app.credentials import open_identity
     from deepmoat.app.settings import read
 
     place = read(settings, data)

@@ -18,4 +18,6 @@ def command(directory: str, settings: str | None, data: str | None) -> None:
 
     place = read(settings, data)
     manifest = restore(Path(directory), place.data, place.moat.store.logs)
-    click.echo(f"{place.data}: {sum(manifest.records.values()):,} records from {manifest.made:%Y-%m-%d %H:%M:%S} UTC")
+    click.echo(
+        f"{place.data}: {sum(manifest.records.values()):,} records from {manifest.made:%Y-%m-%d %H:%M:%S} UTC"
+    )

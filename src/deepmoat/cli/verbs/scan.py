@@ -7,7 +7,7 @@ import click
 from deepmoat.cli.options import data_option, json_option, settings_option
 
 
-@click.command(help="Find attacks in log files (.gz too): nginx, Apache, sshd, JSON lines, plain lines. No server needed.")
+@click.command(help="Find attacks in log files (.gz too): nginx, Apache, sshd, JSON or plain lines.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--parser", help="How to read the files; guessed for each when not named.")
 @click.option("--html", "page", metavar="FILE", help="Write the report as one self-contained HTML page, too.")
@@ -15,7 +15,15 @@ from deepmoat.cli.options import data_option, json_option, settings_option
 @json_option
 @settings_option
 @data_option
-def command(files: tuple[str, ...], parser: str | None, page: str | None, quiet: bool, as_json: bool, settings: str | None, data: str | None) -> None:
+def command(
+    files: tuple[str, ...],
+    parser: str | None,
+    page: str | None,
+    quiet: bool,
+    as_json: bool,
+    settings: str | None,
+    data: str | None,
+) -> None:
     """Exit status 0 with or without findings."""
     import msgspec
     from rich.console import Console
