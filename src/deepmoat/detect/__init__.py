@@ -1,1 +1,1 @@
-"""detect."""
+"""Detect: statements over the logs and pure judgements on what they give."""

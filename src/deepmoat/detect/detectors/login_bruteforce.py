@@ -1,0 +1,211 @@
+"""login_bruteforce: passwords tried by one address, on one account, or by many over many.
+
+The statement pools in steps, so that every attempt is counted once and the rows stay few whatever the
+size of the attack: an address with many failures keeps its own row; of the rest, an account with
+failures from many addresses keeps its own; all others are one row a bucket, in which a slow spray
+(one attempt an address, one an account) shows as a share of failures the service never has.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from math import log
+from statistics import median
+
+from deepmoat.detect.detector import Case, Detector, Row, evidence, grouped, stretches, when
+from deepmoat.detect.tail import log_tail
+from deepmoat.kit.settings import Settings
+from deepmoat.model import Finding, Severity
+
+GAP = 3600
+BUCKET = 600
+_LOGINS = """* | select time, client_address, client_country, user_name, event_outcome, event_reason
+ from log where event_action = 'login' and service_name = {service}"""
+LOGINS: dict[str, str] = {
+    "client_address": f"{_LOGINS} and client_address = {{subject}} order by time limit 100",
+    "user_name": f"{_LOGINS} and user_name = {{subject}} order by time limit 100",
+    "service_name": f"{_LOGINS} and event_outcome = 'failure' order by time limit 100",
+}
+"""Evidence by the kind of subject."""
+
+
+class Thresholds(Settings, frozen=True):
+    """``[detect.login_bruteforce]``: failed logins at one service in ten minutes.
+
+    ``address`` by one address, or on one account from ``sources`` addresses; ``certain`` by one address,
+    or on ``accounts`` accounts, are no forgotten password. ``spray`` by all others, from ``sources``
+    addresses on ``accounts`` accounts or more, when that share is less likely than one in ``chance``.
+    """
+
+    address: int = 10
+    certain: int = 20
+    accounts: int = 4
+    sources: int = 10
+    spray: int = 20
+    chance: float = 1e9
+
+
+def _row(address: str = "", user: str = "", failures: int = 0, successes: int = 0, **other: object) -> Row:
+    """A row of the statement, for the cases."""
+    return {
+        "bucket": 1_700_000_400,
+        "service": "web",
+        "address": address,
+        "account": user,
+        "country": "ZZ",
+        "failures": failures,
+        "successes": successes,
+        "sources": 1,
+        "accounts": 1,
+        "breached": 0,
+        "first": 1_700_000_400,
+        "last": 1_700_000_700,
+    } | other
+
+
+class LoginBruteforce(Detector[Thresholds]):
+    """Many failed logins by one address, on one account, or one each by many; worse when one succeeds."""
+
+    LOGSTORE = "security"
+    QUERY = """* | select bucket, service, address, account, max(country) as country,
+          sum(failures) as failures, sum(successes) as successes, sum(sources) as sources,
+          max(accounts) + count_if(tried <> '') as accounts, max(breached) as breached,
+          min(first) as first, max(last) as last
+        from (
+          select bucket, service, address, tried, country, failures, successes, sources, accounts, breached,
+            first, last, case when sources >= {sources} then tried else '' end as account
+          from (
+            select bucket, service, address, tried, max(country) as country, sum(failures) as failures,
+              sum(successes) as successes, count_if(failures > 0) as sources, max(accounts) as accounts,
+              max(breached) as breached, min(first) as first, max(last) as last
+            from (
+              select bucket, service, failures, successes, country, first, last,
+                case when failures >= {address} then client else '' end as address,
+                case when failures >= {address} then '' else tried end as tried,
+                case when failures >= {address} then accounts else 0 end as accounts,
+                case when failures >= {address} and last_success > first_failure then 1 else 0 end as breached
+              from (
+                select __time__ - __time__ % 600 as bucket, service_name as service,
+                  cast(client_address as varchar) as client, max(client_country) as country,
+                  count_if(event_outcome = 'failure') as failures,
+                  count_if(event_outcome = 'success') as successes,
+                  max(case when event_outcome = 'failure' then user_name else '' end) as tried,
+                  approx_distinct(case when event_outcome = 'failure' then user_name end) as accounts,
+                  max(case when event_outcome = 'success' then __time__ else 0 end) as last_success,
+                  min(case when event_outcome = 'failure' then __time__ else 9999999999 end) as first_failure,
+                  min(__time__) as first, max(__time__) as last
+                from log where event_action = 'login' and event_outcome in ('failure', 'success')
+                group by __time__ - __time__ % 600, service_name, client_address
+              ) as clients
+            ) as marked
+            group by bucket, service, address, tried
+          ) as accounts_tried
+        ) as rest
+        group by bucket, service, address, account order by failures desc limit 20000"""
+    BUCKET, WINDOW, EVERY = BUCKET, 3600, 2.0
+    THRESHOLDS = Thresholds
+    TECHNIQUES = ("T1110.001", "T1110.003")
+    BLIND = (
+        "A spray so slow or so thin that the share of failures stays usual, or below 20 in ten minutes. A "
+        "spray while the login service is down, when all logins fail. Passwords that were right at once "
+        "(credential stuffing that hits). A login that succeeds in a bucket of ten minutes after the one "
+        "with the failures is not tied to them."
+    )
+    CASES = (
+        Case([_row("192.0.2.1", failures=60)], found=["192.0.2.1"]),
+        Case([_row("192.0.2.2", failures=30, successes=1, breached=1)], found=["192.0.2.2"]),
+        Case([_row(user="root", failures=40, sources=30)], found=["root"]),
+        Case([_row(failures=90, successes=20, sources=80, accounts=70)], found=["web"]),
+        Case([_row("192.0.2.3", failures=12, successes=90)], found=[]),
+        Case([_row(failures=9, successes=120, sources=9, accounts=9)], found=[]),
+        Case([_row(failures=40, successes=2, sources=2, accounts=2)], found=[]),
+        Case([], found=[]),
+    )
+
+    def judge(self, rows: Sequence[Row], now: datetime) -> Iterator[Finding]:
+        """One finding an address, an account and a spray."""
+        own = [r for r in rows if r["failures"] > r["successes"]]
+        for (service, address), buckets in grouped(
+            [r for r in own if r["address"]], "service", "address"
+        ).items():
+            for stretch in stretches(buckets, "bucket", GAP):
+                yield self._by_address(service, address, stretch)
+        for (service, account), buckets in grouped(
+            [r for r in own if r["account"]], "service", "account"
+        ).items():
+            for stretch in stretches(buckets, "bucket", GAP):
+                yield self._on_account(service, account, stretch)
+        pooled = [r for r in rows if not r["address"] and not r["account"]]
+        for (service,), buckets in grouped(pooled, "service").items():
+            sprays = [b for b in buckets if self._spray(b, buckets)]
+            for stretch in stretches(sprays, "bucket", GAP):
+                yield self._over_all(service, stretch)
+
+    def _spray(self, bucket: Row, buckets: Sequence[Row]) -> bool:
+        """Is the share of failures one the service never has, from many and on many?"""
+        if bucket["failures"] < self.at.spray or bucket["sources"] < self.at.sources:
+            return False
+        if bucket["accounts"] < self.at.accounts:
+            return False
+        before = [b for b in buckets if bucket["bucket"] - 3600 <= b["bucket"] < bucket["bucket"]]
+        if _down(bucket, before):
+            return False
+        tries = bucket["failures"] + bucket["successes"]
+        return log_tail(bucket["failures"], tries, _usual(before)) <= -log(self.at.chance)
+
+    def _by_address(self, service: str, address: str, buckets: Sequence[Row]) -> Finding:
+        failures, successes = (sum(b[k] for b in buckets) for k in ("failures", "successes"))
+        accounts = max(b["accounts"] for b in buckets)
+        certain = failures >= self.at.certain or accounts >= self.at.accounts
+        breached = certain and any(b["breached"] for b in buckets)
+        severity = Severity.CRITICAL if breached else Severity.HIGH if certain else Severity.MEDIUM
+        text = f"{address} failed {failures} logins on {accounts} accounts of {service}"
+        text += f", then {successes} succeeded" if breached else ""
+        return self._finding(service, ("client_address", address), severity, text, buckets)
+
+    def _on_account(self, service: str, account: str, buckets: Sequence[Row]) -> Finding:
+        failures = sum(b["failures"] for b in buckets)
+        sources = max(b["sources"] for b in buckets)
+        text = f"{failures} failed logins on account {account} of {service} from {sources} addresses"
+        return self._finding(service, ("user_name", account), Severity.HIGH, text, buckets)
+
+    def _over_all(self, service: str, buckets: Sequence[Row]) -> Finding:
+        failures, successes = (sum(b[k] for b in buckets) for k in ("failures", "successes"))
+        sources, accounts = (max(b[k] for b in buckets) for k in ("sources", "accounts"))
+        text = f"{failures} of {failures + successes} logins of {service} failed, from {sources} addresses"
+        text += f" on {accounts} accounts with few each: a spray"
+        return self._finding(service, ("service_name", service), Severity.HIGH, text, buckets)
+
+    def _finding(
+        self, service: str, subject: tuple[str, str], severity: Severity, text: str, buckets: Sequence[Row]
+    ) -> Finding:
+        first, last = when(min(b["first"] for b in buckets)), when(max(b["last"] for b in buckets))
+        return Finding(
+            detector=self.name,
+            cause=f"{self.name}:{service}",
+            subject=subject,
+            severity=severity,
+            first=first,
+            last=last,
+            count=sum(b["failures"] for b in buckets),
+            summary=text,
+            evidence=evidence(
+                LOGINS[subject[0]], self.LOGSTORE, first, last, subject=subject[1], service=service
+            ),
+            country=str(buckets[0]["country"]) if subject[0] == "client_address" else "",
+            techniques=self.TECHNIQUES + (("T1078",) if severity is Severity.CRITICAL else ()),
+        )
+
+
+def _usual(before: Sequence[Row]) -> float:
+    """The usual share of failures: the median of the hour before; one in five where nothing is known."""
+    shares = [(b["failures"] + 2) / (b["failures"] + b["successes"] + 10) for b in before]
+    return max(0.05, median(shares)) if shares else 0.2
+
+
+def _down(bucket: Row, before: Sequence[Row]) -> bool:
+    """Do honest logins fail too? Then the service is down, and the failures say nothing."""
+    if not before:
+        return False
+    elapsed = min(1.0, (bucket["last"] - bucket["bucket"] + 1) / BUCKET)
+    expected = elapsed * median(b["successes"] for b in before)
+    return bool(expected >= 10 and bucket["successes"] < 0.2 * expected)

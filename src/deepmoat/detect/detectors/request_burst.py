@@ -1,0 +1,157 @@
+"""request_burst: one client asks far faster than people, pages and honest programs do.
+
+A page load is a burst too, so what counts is a weight: a picture or script of a page is a tenth of a
+request, a call with a key that was accepted a quarter, an answered request that came from a page
+(it has a Referer) a half. A flood has none of these, or is refused, and then weighs in full.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from deepmoat.detect.detector import REQUESTS_OF, Case, Detector, Row, evidence, grouped, stretches, when
+from deepmoat.detect.quote import fill
+from deepmoat.kit.settings import Settings
+from deepmoat.model import Finding, Severity
+
+ASSETS = r"(?i)\.(css|js|mjs|map|png|jpe?g|gif|svg|webp|avif|ico|woff2?|ttf|otf|eot|mp4|webm|mp3|pbf)$"
+GAP = 300
+
+
+class Thresholds(Settings, frozen=True):
+    """``[detect.request_burst]``: weighted requests of one client.
+
+    A second counts from ``floor`` on. ``sharp`` in two seconds that follow each other, a quarter of it
+    in each, or ``steady`` in five are a burst. ``crowd`` is how much most these bounds rise for an
+    address with several user agents that mostly fetch assets: an office behind one address.
+    """
+
+    floor: int = 8
+    sharp: int = 40
+    steady: int = 75
+    crowd: int = 5
+
+
+def _minute(client: str, weights: Sequence[float], **other: object) -> Row:
+    """A row of the statement, for the cases."""
+    seconds = [1_700_000_000 + n for n in range(len(weights))]
+    return {
+        "client_address": client,
+        "minute": 1_699_999_980,
+        "country": "ZZ",
+        "host": "shop.example",
+        "seconds": seconds,
+        "weights": list(weights),
+        "counts": [round(w) for w in weights],
+        "requests": round(sum(weights)),
+        "assets": 0,
+        "refused": 0,
+        "paths": 1,
+        "agents": 1,
+    } | other
+
+
+class RequestBurst(Detector[Thresholds]):
+    """Many requests of one client within seconds: a flood, however many clients take part in it."""
+
+    QUERY = fill(
+        """* | select client_address, second - second % 60 as minute, max(country) as country,
+          case when min(low) = max(high) then max(high) else '' end as host,
+          array_agg(second) as seconds, array_agg(weight) as weights, array_agg(asked) as counts,
+          sum(asked) as requests, sum(assets) as assets, sum(refused) as refused,
+          max(paths) as paths, max(agents) as agents
+        from (
+          select client_address, __time__ as second, max(client_country) as country,
+            min(server_address) as low, max(server_address) as high, count(*) as asked,
+            sum(case when regexp_like(url_path, {asset}) then 0.1
+              when http_response_status_code < 400 and key_hash <> '' then 0.25
+              when http_response_status_code < 400 and http_request_referer <> '' then 0.5
+              else 1.0 end) as weight,
+            count_if(regexp_like(url_path, {asset})) as assets,
+            count_if(http_response_status_code >= 400) as refused,
+            approx_distinct(url_path) as paths, approx_distinct(user_agent_original) as agents
+          from log group by client_address, __time__ having weight >= {floor}
+        ) as busy
+        group by client_address, second - second % 60 order by requests desc limit 20000""",
+        asset=ASSETS,
+    )
+    BUCKET, WINDOW, EVERY = 1, 12, 0.5
+    THRESHOLDS = Thresholds
+    TECHNIQUES = ("T1498", "T1499.002")
+    BLIND = (
+        "A flood in which each client stays below 20 weighted requests a second over two seconds and 15 over "
+        "five, however many clients there are. A flood with accepted API keys, below 80 a second and client. "
+        "A crowd behind one address that uses an application without assets looks like one client."
+    )
+    CASES = (
+        Case([_minute("192.0.2.1", [15, 30, 15])], found=["192.0.2.1"]),
+        Case([_minute("192.0.2.2", [15, 15, 15, 15, 15])], found=["192.0.2.2"]),
+        Case([_minute("192.0.2.3", [45, 9])], found=[]),
+        Case([_minute("192.0.2.4", [12, 12, 12, 12])], found=[]),
+        Case([_minute("192.0.2.5", [25, 25], requests=400, assets=380, agents=6)], found=[]),
+        Case([], found=[]),
+    )
+
+    def judge(self, rows: Sequence[Row], now: datetime) -> Iterator[Finding]:
+        """One finding a client and burst."""
+        for minutes in grouped(rows, "client_address").values():
+            hot = self._hot(minutes)
+            for stretch in stretches([s for s in _seconds(minutes) if s["second"] in hot], "second", GAP):
+                yield self._finding(minutes, stretch)
+
+    def _hot(self, minutes: Sequence[Row]) -> set[int]:
+        """The seconds that are part of a burst."""
+        weights = {s["second"]: s["weight"] for s in _seconds(minutes)}
+        rise = max(_crowd(m, self.at.crowd) for m in minutes)
+        least = self.at.sharp / 4
+        pairs = ((a, a + 1) for a in weights if a + 1 in weights and min(weights[a], weights[a + 1]) >= least)
+        fives = (tuple(range(a, a + 5)) for a in weights if all(a + n in weights for n in range(5)))
+        sharp = [run for run in pairs if _sum(weights, run) >= rise * self.at.sharp]
+        steady = [run for run in fives if _sum(weights, run) >= rise * self.at.steady]
+        return {s for run in (*sharp, *steady) for s in run}
+
+    def _finding(self, minutes: Sequence[Row], hot: Sequence[Row]) -> Finding:
+        client, host = str(minutes[0]["client_address"]), str(minutes[0]["host"])
+        first, last = when(hot[0]["second"]), when(hot[-1]["second"])
+        count = sum(s["requests"] for s in hot)
+        return Finding(
+            detector=self.name,
+            cause=f"{self.name}:{host}",
+            subject=("client_address", client),
+            severity=Severity.HIGH,
+            first=first,
+            last=last,
+            count=count,
+            summary=f"{client} sent {count} requests in {len(hot)} busy s ({_reasons(minutes)})",
+            evidence=evidence(REQUESTS_OF, self.LOGSTORE, first, last, client=client),
+            country=str(minutes[0]["country"]),
+            techniques=self.TECHNIQUES,
+        )
+
+
+def _seconds(minutes: Iterable[Row]) -> list[Row]:
+    """The minutes' seconds, each a row of its own, once each."""
+    found = {
+        second: {"second": second, "weight": weight, "requests": requests}
+        for m in minutes
+        for second, weight, requests in zip(m["seconds"], m["weights"], m["counts"], strict=True)
+    }
+    return list(found.values())
+
+
+def _sum(weights: Mapping[int, float], seconds: Iterable[int]) -> float:
+    return sum(weights[s] for s in seconds)
+
+
+def _crowd(minute: Row, most: int) -> int:
+    """By how much the bounds rise: several user agents that mostly fetch assets are several people."""
+    if minute["assets"] * 2 < minute["requests"]:
+        return 1
+    return max(1, min(int(minute["agents"]), most))
+
+
+def _reasons(minutes: Sequence[Row]) -> str:
+    asked = max(1, sum(m["requests"] for m in minutes))
+    refused = round(100 * sum(m["refused"] for m in minutes) / asked)
+    assets = round(100 * sum(m["assets"] for m in minutes) / asked)
+    paths, agents = (max(m[k] for m in minutes) for k in ("paths", "agents"))
+    return f"{paths} paths and {agents} user agents in a second, {assets} % assets, {refused} % refused"
