@@ -7,13 +7,12 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from deepmoat.api.audit import Entry, write
 from deepmoat.api.errors import answer, documented
 from deepmoat.api.guard import address_of, guard
 from deepmoat.api.services import Services
 from deepmoat.api.small import read_object
 from deepmoat.identity.roles import Visitor
-from deepmoat.kit.errors import PeerError
+from deepmoat.store.state.actions import Kept
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,33 +33,29 @@ def routes(services: Services) -> APIRouter:
     async def listed(
         visitor: Annotated[Visitor, see],
         ended: Annotated[bool, Query(description="the ended ones too")] = False,
+        before: Annotated[str, Query(description="with ended: the next page after this id")] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
         """Actions in force; with ``ended``, the newest ones whether in force or not."""
         if ended:
-            return answer({"actions": await to_thread.run_sync(services.orders.recent, limit)})
-        return answer({"actions": services.orders.in_force(services.moment())[:limit]})
+            kept = await to_thread.run_sync(lambda: services.actions.list(before=before, limit=limit))
+            return answer({"actions": kept})
+        found = await to_thread.run_sync(services.actions.in_force, services.moment())
+        return answer({"actions": [Kept(action) for action in found[:limit]]})
 
     @router.post("/api/actions", status_code=201, summary="Block by hand", responses=documented())
     async def order(request: Request, visitor: Annotated[Visitor, act]) -> Response:
         """Block client addresses. Never an allow-listed one; always with an end."""
         new = await read_object(request, Order)
-        action = await services.orders.block(
-            new.addresses, visitor.name, new.reason[:500], new.minutes, services.moment()
+        action = await services.desk.block(
+            visitor, address_of(request), new.addresses, new.reason, new.minutes, services.now()
         )
-        await write(services, _entry(visitor, "block", action.id, request))
         return answer(action, 201)
 
     @router.delete("/api/actions/{id}", summary="End an action now", responses=documented(404))
     async def end(request: Request, visitor: Annotated[Visitor, act], id: str) -> Response:
         """The edge lets the targets pass again within a second."""
-        if not await services.orders.end(id, visitor.name, services.moment()):
-            raise PeerError("no such action is in force", status=404, where=id[:60])
-        await write(services, _entry(visitor, "unblock", id, request))
+        await services.desk.end(visitor, address_of(request), id, services.now())
         return answer({"ended": id})
 
     return router
-
-
-def _entry(visitor: Visitor, action: str, id: str, request: Request) -> Entry:
-    return Entry(visitor.name, action, address_of(request) or "::", attributes={"action": id})

@@ -21,12 +21,15 @@ def routes(services: Services) -> APIRouter:
     @router.get("/api/incidents", summary="List incidents", responses=documented())
     async def listed(
         visitor: Annotated[Visitor, may],
-        status: Annotated[Literal["open", "closed", ""], Query(description="none: both")] = "",
+        status: Annotated[Literal["open", "closed"] | None, Query(description="none: both")] = None,
+        before: Annotated[str, Query(description="the next page after this id")] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
         """Incidents, the newest first."""
-        found = await to_thread.run_sync(services.incidents.recent, limit)
-        return answer({"incidents": [i for i in found if not status or i.status == status]})
+        found = await to_thread.run_sync(
+            lambda: services.incidents.list(status=status, before=before, limit=limit)
+        )
+        return answer({"incidents": found})
 
     @router.get("/api/incidents/{id}", summary="One incident", responses=documented(404))
     async def one(visitor: Annotated[Visitor, may], id: str) -> Response:

@@ -7,11 +7,11 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from deepmoat.api.audit import Entry, write
 from deepmoat.api.errors import answer, documented
 from deepmoat.api.guard import address_of, guard
 from deepmoat.api.services import Services
 from deepmoat.api.small import read_object
+from deepmoat.identity.audit import Entry
 from deepmoat.identity.roles import Role, Visitor
 from deepmoat.kit.errors import PeerError
 from deepmoat.store.state.keys import Key
@@ -55,7 +55,7 @@ def routes(services: Services) -> APIRouter:
         key, secret = await to_thread.run_sync(
             identity.make_key, new.name, new.role, visitor.name, services.now()
         )
-        await write(services, _entry(visitor, "key_create", key.prefix, request))
+        await services.desk.audit.write(_entry(visitor, "key_create", key.prefix, request))
         return answer(_shown(key, secret), 201)
 
     @router.delete("/api/keys/{prefix}", summary="Revoke an API key", responses=documented(404))
@@ -63,7 +63,7 @@ def routes(services: Services) -> APIRouter:
         """End a key at once."""
         if not await to_thread.run_sync(identity.revoke_key, prefix, services.now()):
             raise PeerError("no such key, or it was revoked before", status=404, where=prefix[:60])
-        await write(services, _entry(visitor, "key_revoke", prefix, request))
+        await services.desk.audit.write(_entry(visitor, "key_revoke", prefix, request))
         return answer({"revoked": prefix})
 
     return router
@@ -76,4 +76,4 @@ def _shown(key: Key, secret: str | None = None) -> ShownKey:
 
 
 def _entry(visitor: Visitor, action: str, prefix: str, request: Request) -> Entry:
-    return Entry(visitor.name, action, address_of(request) or "::", attributes={"key": prefix})
+    return Entry(visitor.name, action, address_of(request), attributes={"key": prefix})

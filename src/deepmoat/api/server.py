@@ -12,7 +12,6 @@ from deepmoat.api import actions, errors, health, incidents, ingest, keys, metri
 from deepmoat.api.body import Budget
 from deepmoat.api.headers import Headers
 from deepmoat.api.services import Services
-from deepmoat.identity.limit import Quota
 from deepmoat.kit.errors import PeerError
 
 ABOUT = """Send logs, ask them, see what was found and what was done about it.
@@ -28,8 +27,8 @@ OPEN = frozenset({"/healthz", "/readyz", "/api/openapi.json"})
 _SCHEMAS = (errors.Failure, query.Asked, keys.NewKey, keys.ShownKey, actions.Order, ingest.Refusal)
 
 
-def build(services: Services, *, quota: Quota | None = None) -> FastAPI:
-    """The app; ``quota`` is shared with the console where both run."""
+def build(services: Services) -> FastAPI:
+    """The app. The console, where it runs, is mounted on it afterwards."""
     app = FastAPI(
         title="deepmoat",
         version=__version__,
@@ -42,13 +41,12 @@ def build(services: Services, *, quota: Quota | None = None) -> FastAPI:
     app.add_middleware(Headers)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
     budget = Budget(services.settings.in_flight_bytes)
-    quota = quota or Quota(services.settings.queries)
     for router in (
         health.routes(services),
         metrics.routes(services),
         otlp.routes(services, budget),
         ingest.routes(services, budget),
-        query.routes(services, quota),
+        query.routes(services),
         incidents.routes(services),
         actions.routes(services),
         keys.routes(services),

@@ -6,17 +6,12 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from deepmoat.api.settings import ApiSettings
+from deepmoat.identity.audit import Commits
+from deepmoat.identity.desk import Desk
 from deepmoat.identity.identity import Identity
 from deepmoat.kit.meters import Sample
-from deepmoat.kit.spool import Stream
-from deepmoat.model import Action, Incident, Query, Result
-
-
-class Asks(Protocol):
-    """The one door to the logs (``query.door.Door``)."""
-
-    def ask(self, query: Query, now: datetime) -> Result:
-        """Compile, check and run; QueryError says what is wrong with the text."""
+from deepmoat.store.state.actions import Actions
+from deepmoat.store.state.incidents import Incidents
 
 
 class Refused(Protocol):
@@ -61,41 +56,6 @@ class Readers(Protocol):
         """ConfigError, naming the known ones, where there is none."""
 
 
-class Commits(Protocol):
-    """The durable way in (``collect.serve.Committer``)."""
-
-    async def commit(self, stream: Stream, data: bytes) -> None:
-        """Returns once ``data`` would survive a power cut; TransientError 507 on a full disk."""
-
-
-class Incidents(Protocol):
-    """Incidents as they are kept (``store.state.incidents``)."""
-
-    def get(self, id: str) -> Incident | None:
-        """One incident."""
-
-    def recent(self, limit: int) -> list[Incident]:
-        """The newest first."""
-
-
-class Orders(Protocol):
-    """Actions: what is in force, and how a person changes it (wired by ``app`` from ``respond``)."""
-
-    def in_force(self, now: datetime) -> Sequence[Action]:
-        """All actions that hold at ``now``. Quick: from memory."""
-
-    def recent(self, limit: int) -> Sequence[Action]:
-        """The newest first, ended ones too. Called in a thread."""
-
-    async def block(
-        self, addresses: Sequence[str], who: str, reason: str, minutes: float, now: datetime
-    ) -> Action:
-        """Put a person's order in force. QueryError for an allow-listed address, or what is none."""
-
-    async def end(self, id: str, who: str, now: datetime) -> bool:
-        """End an action now; False when it is not in force."""
-
-
 def _always_ready() -> Sequence[str]:
     return ()
 
@@ -109,12 +69,12 @@ class Services:
     """
 
     settings: ApiSettings = field(default_factory=ApiSettings)
-    door: Asks
+    identity: Identity
+    desk: Desk
     readers: Readers
     committer: Commits
-    identity: Identity
     incidents: Incidents
-    orders: Orders
+    actions: Actions
     meters: Callable[[], Iterable[Sample]]
     now: Callable[[], float]
     health: Callable[[], Sequence[str]] = _always_ready
