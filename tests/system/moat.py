@@ -22,7 +22,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def deepmoat(*args: str, timeout: float = 120, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def deepmoat(
+    *args: str, timeout: float = 120, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run one verb to its end."""
     command = [sys.executable, "-m", "deepmoat.cli.main", *args]
     full = {**os.environ, **(env or {})}
@@ -106,7 +108,9 @@ class Moat:
             with exc:
                 return exc.code, _decoded(exc.read())
 
-    def rows(self, text: str, key: str, logstore: str = "access", limit: int = 100_000) -> list[dict[str, Any]]:
+    def rows(
+        self, text: str, key: str, logstore: str = "access", limit: int = 100_000
+    ) -> list[dict[str, Any]]:
         """The rows of a query."""
         body = json.dumps({"text": text, "logstore": logstore, "limit": limit}).encode()
         status, answer = self.call("/api/query", body, key=key, headers={"Content-Type": "application/json"})

@@ -37,7 +37,9 @@ class Sender(threading.Thread):
             json.dumps({"time": now, "client_address": "192.0.2.1", "request_id": i, "url_path": "/x"}) + "\n"
             for i in ids
         )
-        request = urllib.request.Request(self.url, data=body.encode(), headers={"Authorization": f"Bearer {self.key}"})
+        request = urllib.request.Request(
+            self.url, data=body.encode(), headers={"Authorization": f"Bearer {self.key}"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status in (200, 202, 204)
