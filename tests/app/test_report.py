@@ -54,7 +54,7 @@ def report(words: str) -> Report:
 
 def on_terminal(report: Report) -> str:
     out = io.StringIO()
-    Console(width=200, file=out).print(text.render(report))
+    Console(width=2000, file=out).print(text.render(report))
     return out.getvalue()
 
 
