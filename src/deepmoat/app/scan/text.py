@@ -31,7 +31,7 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     for series in report.series:
         yield _series(series)
     if report.countries:
-        shown = "  ".join(f"{code or '??'} {n:,}" for code, n in report.countries[:12])
+        shown = "  ".join(f"{printable(code or '??')} {n:,}" for code, n in report.countries[:12])
         yield Text.assemble(("countries  ", "bold"), shown)
     yield Text("")
     if report.attackers:
