@@ -9,7 +9,7 @@ class Request(msgspec.Struct, frozen=True):
     """The head of one client request, as far as a check needs it.
 
     ``client_address`` is the client's own address in canonical text (never a forwarder's),
-    ``headers`` have lower-case names.
+    ``headers`` have lower-case names; ``key_hash`` is the keyed hash of the API key it presented.
     """
 
     client_address: str
@@ -18,6 +18,7 @@ class Request(msgspec.Struct, frozen=True):
     query: str = ""
     host: str = ""
     headers: dict[str, str] = {}
+    key_hash: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -1,1 +1,1 @@
-"""balance."""
+"""Which backend is asked: round robin over those that are healthy."""

@@ -1,1 +1,1 @@
-"""guard."""
+"""Who may pass: actions in force and rates, looked up in constant time."""

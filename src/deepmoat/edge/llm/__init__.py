@@ -1,1 +1,1 @@
-"""llm."""
+"""What a model call says: model, tokens, stream, conversation and key."""

@@ -1,0 +1,64 @@
+"""Exchange: one request and its answer, from the first byte to the last. It holds, it does not act."""
+
+from typing import Protocol
+
+import msgspec
+
+from deepmoat.edge.llm.answer import AnswerReader
+from deepmoat.edge.llm.call import Call
+from deepmoat.edge.proxy.head import Head, Header
+from deepmoat.model import Request, Verdict
+
+
+class Link(Protocol):
+    """The connection to a backend that serves an exchange."""
+
+    def write(self, data: bytes) -> None:
+        """Bytes of the request."""
+
+    def hold(self, hold: bool) -> None:  # noqa: FBT001
+        """Stop reading the answer because the client does not take it, or go on."""
+
+    def close(self) -> None:
+        """End the connection now: a request still under way is cancelled by that."""
+
+
+class Exchange(msgspec.Struct, eq=False):
+    """Times are monotonic seconds; sizes are bytes of bodies without their framing.
+
+    ``pending`` is what waits to be sent to the backend, ``copy`` the start of a model call's body.
+    ``head`` is None until the request's head has been read; ``verdict`` None until it was judged.
+    """
+
+    started: float
+    method: str = ""
+    target: bytes = b""
+    version: str = "1.1"
+    headers: list[Header] = []
+    head_size: int = 0
+    head: Head | None = None
+    request: Request | None = None
+    request_id: str = ""
+    verdict: Verdict | None = None
+    complete: bool = False
+    keep_alive: bool = False
+    request_size: int = 0
+    framing_size: int = 0
+    upstream_head: bytes = b""
+    pending: list[bytes] = []
+    pending_size: int = 0
+    upstream: Link | None = None
+    backend: str = ""
+    tries: int = 0
+    dialing: bool = False
+    status: int = 0
+    upstream_status: int = 0
+    upstream_at: float = 0.0
+    first_byte_at: float = 0.0
+    answer_size: int = 0
+    closes: bool = False
+    ended: bool = False
+    error: str = ""
+    copy: bytearray | None = None
+    call: Call | None = None
+    answer: AnswerReader | None = None

@@ -1,0 +1,182 @@
+"""Worker: what all connections of one worker process share. It has no sockets: ``serve.py`` hands in
+the clock and the way to reach a backend.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from deepmoat.edge.balance.rotation import Backend, Rotation
+from deepmoat.edge.chain import Check
+from deepmoat.edge.llm.key import key_hasher
+from deepmoat.edge.proxy.exchange import Exchange
+from deepmoat.edge.proxy.forwarders import Forwarders
+from deepmoat.edge.proxy.head import HeadReader
+from deepmoat.edge.proxy.pool import Pool
+from deepmoat.edge.proxy.upstream import Upstream
+from deepmoat.edge.records import AccessRecord, Journal, LlmRecord, Refusals, split_target, text
+from deepmoat.edge.settings import EdgeSettings
+from deepmoat.kit.meters import count, drop
+from deepmoat.model import Verdict
+
+
+class Guest(Protocol):
+    """A client connection, as the loops of the worker see it. ``deadline`` is in monotonic seconds."""
+
+    deadline: float
+
+    def dialed(self, exchange: Exchange, upstream: Upstream) -> None:
+        """A connection for ``exchange`` is there."""
+
+    def dial_failed(self, exchange: Exchange) -> None:
+        """The backend for ``exchange`` could not be reached."""
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+
+    def drain(self) -> None:
+        """The worker stops: close when nothing is under way."""
+
+    def abort(self) -> None:
+        """End the connection now."""
+
+
+Dial = Callable[[Guest, Exchange, Backend], None]
+"""Connect to a backend; then the client's ``dialed`` or ``dial_failed`` is called."""
+
+
+class Worker:
+    """``clock`` gives monotonic seconds; adding ``epoch`` makes them seconds since 1970."""
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        *,
+        secret: bytes,
+        rotation: Rotation,
+        checks: tuple[Check, ...],
+        clock: Callable[[], float],
+        dial: Dial,
+        name: str,
+    ) -> None:
+        self.timeouts, self.limits = settings.timeouts, settings.limits
+        self.clock, self.dial, self.rotation, self.checks = clock, dial, rotation, checks
+        self.epoch = 0.0
+        self.tick = clock()
+        self.draining = False
+        self.heads = HeadReader(settings.key_headers)
+        self.key_headers = tuple(k.lower().encode() for k in settings.key_headers)
+        self.forwarders = Forwarders(settings.trusted_forwarders)
+        self.hash_key = key_hasher(secret)
+        self.pool = Pool()
+        self.journal = Journal()
+        self.refusals = Refusals()
+        self.clients: set[Guest] = set()
+        self.in_flight = 0
+        self._name = name
+        self._requests = 0
+        self._tally: Counter[str] = Counter()
+
+    def new_request_id(self) -> str:
+        """An id no other request of any worker has."""
+        self._requests += 1
+        return f"{self._name}-{self._requests:x}"
+
+    def refused(self, reason: str) -> None:
+        """Count a refusal by its reason."""
+        count("deepmoat_edge_refused_total", reason=reason)
+
+    def record(self, exchange: Exchange, client: str, verdict: Verdict) -> None:
+        """Write down what became of ``exchange``."""
+        self._tally[verdict.decision] += 1
+        now = self.clock()
+        if verdict.decision != "pass":
+            request = exchange.request
+            host = request.host if request else ""
+            phase = verdict.rule.partition("/")[0]
+            if not self.refusals.add(client, phase, verdict.decision, verdict.rule, host):
+                return
+        took = now - exchange.started
+        self._add("access", self._access(exchange, client, verdict, took))
+        if exchange.call is not None:
+            self._add("llm", self._llm(exchange, client, verdict, took))
+
+    def settle(self, now: float) -> None:
+        """Hand the sums of the last second on; ``now`` in seconds since 1970."""
+        for record in self.refusals.take(now):
+            self._add("ddos", record)
+        tally, self._tally = self._tally, Counter()
+        for decision, requests in tally.items():
+            count("deepmoat_edge_requests_total", requests, verdict=decision)
+
+    def _add(self, logstore: str, record: object) -> None:
+        if not self.journal.add(logstore, record):
+            drop("edge", "journal_full")
+
+    def _access(self, exchange: Exchange, client: str, verdict: Verdict, took: float) -> AccessRecord:
+        path, query = split_target(exchange.target)
+        request, head = exchange.request, exchange.head
+        call = exchange.call
+        return AccessRecord(
+            exchange.started + self.epoch,
+            client,
+            exchange.method,
+            request.host if request else "",
+            request.path if request else path,
+            request.query if request else query,
+            exchange.status,
+            "http",
+            exchange.version,
+            took,
+            exchange.request_id,
+            verdict.decision,
+            exchange.request_size,
+            exchange.answer_size,
+            request.headers.get("user-agent", "") if request else "",
+            text(head.first(b"referer")) if head else "",
+            exchange.backend,
+            exchange.upstream_status,
+            exchange.upstream_at and exchange.upstream_at - exchange.started,
+            call.user if call else "",
+            request.key_hash if request else "",
+            verdict.rule,
+            {"error": exchange.error} if exchange.error else {},
+        )
+
+    def _llm(self, exchange: Exchange, client: str, verdict: Verdict, took: float) -> LlmRecord:
+        call, request = exchange.call, exchange.request
+        assert call is not None and request is not None  # noqa: S101, PT018 - a call was read from a request
+        usage = exchange.answer.usage() if exchange.answer else None
+        first = exchange.first_byte_at
+        attributes = {} if call.readable else {"request": "unreadable"}
+        if exchange.error:
+            attributes["error"] = exchange.error
+        if not (usage and usage.known):
+            attributes["usage"] = "absent"
+        return LlmRecord(
+            time=exchange.started + self.epoch,
+            client_address=client,
+            http_request_method=exchange.method,
+            server_address=request.host,
+            url_path=request.path,
+            url_query=request.query,
+            http_response_status_code=exchange.status,
+            gen_ai_provider_name=call.endpoint.provider,
+            gen_ai_operation_name=call.endpoint.operation,
+            gen_ai_request_model=call.model,
+            gen_ai_response_model=usage.model if usage else "",
+            gen_ai_usage_input_tokens=usage.input_tokens if usage else 0,
+            gen_ai_usage_output_tokens=usage.output_tokens if usage else 0,
+            gen_ai_response_finish_reason=usage.finish_reason if usage else "",
+            gen_ai_conversation_id=call.conversation,
+            streamed=int(call.streamed),
+            duration=took,
+            time_to_first_token=first and first - exchange.started,
+            upstream_address=exchange.backend,
+            request_id=exchange.request_id,
+            user_name=call.user,
+            key_hash=request.key_hash,
+            verdict=verdict.decision,
+            verdict_rule=verdict.rule,
+            attributes=attributes,
+        )
