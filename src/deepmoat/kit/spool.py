@@ -44,6 +44,11 @@ class Segment(msgspec.Struct, frozen=True):
         """The deduplication token: unique over all spools of one data folder."""
         return f"{self.path.parent.name}/{self.path.stem}"
 
+    @property
+    def born(self) -> float:
+        """When its first record was appended, in seconds since 1970: the same on every reading of it."""
+        return int(self.path.name.split("~", 1)[0].split("-")[0]) / 1e9
+
 
 def parse_name(path: Path) -> Segment:
     """The segment behind a file name; ValueError where it is none."""

@@ -114,8 +114,12 @@ class Database:
 
         Raises UnreadableError when ClickHouse cannot read its data, TransientError when it may work later.
         """
-        with self._write, translated():
-            self._writer.command(load.statement(NAME, str(path), token), parameters=load.parameters)
+        statement = load.statement(NAME, str(path), token)
+        try:
+            with self._write:
+                self._writer.command(statement, parameters=load.parameters)
+        except ClickHouseError as exc:
+            raise _load_error(exc) from exc
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
         """Run a checked SELECT on a read-only connection within the limits.
@@ -169,6 +173,8 @@ class UnreadableError(MoatError):
 # What each ClickHouse error code means to the caller. Codes: src/Common/ErrorCodes.cpp.
 _LIMITS = {158: "rows read", 159: "seconds", 241: "memory", 307: "bytes read", 396: "result rows or bytes"}
 _TRANSIENT = {210, 225, 242, 243, 252, 999}
+# Wrong in our own text or schema, whatever the data: halving a segment would not help.
+_STATEMENT = {10, 16, 20, 36, 42, 43, 44, 46, 47, 48, 60, 62, 63, 81, 107, 115, 179, 181, 184, 207, 352, 386, 456}
 _DATA = {
     6,
     26,
@@ -208,12 +214,24 @@ def translated() -> Iterator[None]:
 def _ours(exc: ClickHouseError) -> MoatError:
     code = getattr(exc, "code", None) or 0
     text = str(exc).removeprefix(f"Code: {code}. ").removeprefix("DB::Exception: ")
+    text = text.partition(": In scope ")[0]  # the whole statement, with the values of its parameters
     if code in _TRANSIENT or "o space left" in text or "min_free_disk" in text:
         return TransientError(text, status=507 if code == 243 or "space" in text else 503, where="store.logs")
     if code in _LIMITS:
         hint = "narrow the time range or the search, or raise store.logs.limits"
         return QueryError(f"the query ran past its limit of {_LIMITS[code]}", hint=hint)
     return UnreadableError(text, where=f"clickhouse {code}") if code in _DATA else QueryError(text)
+
+
+def _load_error(exc: ClickHouseError) -> MoatError:
+    """A load's error: try later, set records aside, or (a statement of ours that cannot be right) neither."""
+    ours = _ours(exc)
+    code = getattr(exc, "code", None) or 0
+    if isinstance(ours, TransientError) or code in _STATEMENT:
+        return ours
+    if code in _LIMITS:
+        return TransientError(f"the load ran past its limit of {_LIMITS[code]}", where="store.logs")
+    return ours if isinstance(ours, UnreadableError) else UnreadableError(ours.message, where=f"clickhouse {code}")
 
 
 def _plain(value: object) -> object:

@@ -4,7 +4,8 @@ A segment is loaded whole, by one INSERT for each logstore it feeds, and unlinke
 One that ClickHouse cannot read is halved until the bad records stand alone; those go to the
 ``rejected`` logstore with the reason, their neighbours where they belong. Every INSERT carries a
 token made of the segment's name and the half's place, so a crash anywhere in here only means
-that the same tokens come again.
+that the same tokens come again. Each Load of a segment is halved by itself: what another one has
+already stored under the segment's own token must not come again under those of its halves.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from deepmoat.kit.meters import count, drop
-from deepmoat.kit.spool import Segment, Stream
+from deepmoat.kit.meters import count, drop, gauge
+from deepmoat.kit.spool import Segment, Stream, disk_trouble
 from deepmoat.store.logs.database import Database, UnreadableError
 from deepmoat.store.logs.load import Load
 
@@ -25,14 +26,17 @@ class Reader(Protocol):
     """What a receiver tells the loader about its segments."""
 
     def loads(self, stream: Stream) -> Sequence[Load]:
-        """One Load for each logstore the segment feeds."""
+        """One Load for each logstore the segment feeds; never two for one logstore.
+
+        Their SELECTs may use the parameters ``{segment:String}`` (its token) and ``{born:Float64}``.
+        """
 
     def split(self, data: bytes) -> list[bytes]:
         """The segment's records; joined they are ``data`` again."""
 
 
 class Reject(msgspec.Struct, frozen=True):
-    """One record set aside; a line of a ``rejects`` segment. ``time`` is when it was rejected."""
+    """One record set aside; a line of a ``rejects`` segment. ``time`` is when its segment was begun."""
 
     time: float
     receiver: str
@@ -53,51 +57,67 @@ class Loader:
 
     def load(self, segment: Segment, now: float) -> None:
         """Load and unlink. TransientError leaves the segment as it was, to try again."""
-        try:
-            self._whole(segment.stream, segment.path, segment.token)
-        except UnreadableError:
-            self._halved(segment, now)
+        rejects: dict[int, bytes] = {}
+        for load in self._loads(segment):
+            try:
+                self.database.load(load, segment.path, segment.token)
+            except UnreadableError:
+                for place, reject in self._halved(segment, load):
+                    rejects.setdefault(place, reject)
+        self._set_aside(segment, list(rejects.values()))
         count("deepmoat_store_segments_total", receiver=segment.stream.receiver)
+        gauge("deepmoat_store_load_lag_seconds", max(0.0, now - segment.born))
         segment.path.unlink()
 
-    def _whole(self, stream: Stream, path: Path, token: str) -> None:
-        for load in self.reader(stream.receiver).loads(stream):
-            self.database.load(load, path, token)
+    def _loads(self, segment: Segment) -> list[Load]:
+        """The receiver's Loads, told which segment this is and when it was born.
 
-    def _halved(self, segment: Segment, now: float) -> None:
+        Both are the same when a crash makes us load it again, so the same rows come out.
+        """
+        own = {"segment": segment.token, "born": repr(segment.born)}
+        loads = self.reader(segment.stream.receiver).loads(segment.stream)
+        return [msgspec.structs.replace(load, parameters=load.parameters | own) for load in loads]
+
+    def _halved(self, segment: Segment, load: Load) -> Iterator[tuple[int, bytes]]:
+        """Load what can be loaded; the places of the records that cannot, and what to set aside of them."""
         records = self.reader(segment.stream.receiver).split(segment.path.read_bytes())
-        rejects = [
-            self._reject(segment, record, reason, now)
-            for record, reason in self._try(segment.stream, records, f"{segment.token}#")
-        ]
-        drop(segment.stream.receiver, "unreadable", len(rejects))
-        self._part(REJECTS, rejects, f"{segment.token}!")
+        for place, reason in self._try(load, records, 0, f"{segment.token}#"):
+            yield place, self._reject(segment, records[place], f"{load.logstore}: {reason}")
 
-    def _try(self, stream: Stream, records: Sequence[bytes], token: str) -> Iterator[tuple[bytes, str]]:
-        """Load what can be loaded of ``records``; the ones that cannot, with the reason."""
+    def _try(self, load: Load, records: Sequence[bytes], at: int, token: str) -> Iterator[tuple[int, str]]:
         if not records:
             return
         try:
-            self._part(stream, records, token)
+            self._part(load, records, token)
         except UnreadableError as exc:
             if len(records) == 1:
-                yield records[0], exc.message
+                yield at, exc.message
                 return
             middle = len(records) // 2
-            yield from self._try(stream, records[:middle], token + "0")
-            yield from self._try(stream, records[middle:], token + "1")
+            yield from self._try(load, records[:middle], at, token + "0")
+            yield from self._try(load, records[middle:], at + middle, token + "1")
 
-    def _part(self, stream: Stream, records: Sequence[bytes], token: str) -> None:
+    def _set_aside(self, segment: Segment, rejects: Sequence[bytes]) -> None:
+        if not rejects:
+            return
+        drop(segment.stream.receiver, "unreadable", len(rejects))
+        for load in self.reader(REJECTS.receiver).loads(REJECTS):
+            self._part(load, rejects, f"{segment.token}!")
+
+    def _part(self, load: Load, records: Sequence[bytes], token: str) -> None:
         part = self.scratch / "part"
-        part.write_bytes(b"".join(records))
         try:
-            self._whole(stream, part, token)
+            part.write_bytes(b"".join(records))
+        except OSError as exc:
+            raise disk_trouble(exc, self.scratch) from exc
+        try:
+            self.database.load(load, part, token)
         finally:
             part.unlink()
 
     @staticmethod
-    def _reject(segment: Segment, record: bytes, reason: str, now: float) -> bytes:
+    def _reject(segment: Segment, record: bytes, reason: str) -> bytes:
         stream = segment.stream
         body = record[:65_536].decode("utf-8", "replace")
         place = stream.receiver, stream.logstore, stream.source, segment.token
-        return msgspec.json.encode(Reject(now, *place, reason[:1000], body)) + b"\n"
+        return msgspec.json.encode(Reject(segment.born, *place, reason[:1000], body)) + b"\n"

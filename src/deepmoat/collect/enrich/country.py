@@ -1,0 +1,123 @@
+"""Country of an address: iptocc's data as one ClickHouse dictionary, ``moat.countries``.
+
+iptocc answers one address at a time and has no list of ranges. So it is asked once per version of its
+data: for every /24 of IPv4 that registries hand out and every /32 of their IPv6 blocks, where neighbours
+with one answer become one range. The ranges are kept as a file named by the version; a database that has
+that version already is left alone.
+
+Exact for IPv4 (no registry hands out less than a /24). For IPv6 a /32 stands for all inside it: right for
+every provider's allocation, wrong for the few end users with a /48 of their own in another country.
+"""
+
+import gzip
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import version
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network, summarize_address_range
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+from deepmoat.kit.files import write_atomically
+
+Lookup = Callable[[list[str]], list[str | None]]
+
+# First octets that are never a client's on the internet: this network, private, loopback, multicast, reserved.
+_NEVER = {0, 10, 127, *range(224, 256)}
+IPV4 = tuple(f"{octet}.0.0.0/8" for octet in range(256) if octet not in _NEVER)
+# What IANA gave to the registries: https://www.iana.org/assignments/ipv6-unicast-address-assignments
+IPV6 = (
+    *("2001::/16", "2003::/18", "2400::/12", "2410::/12", "2600::/12", "2610::/23", "2620::/23", "2630::/12"),
+    *("2800::/12", "2a00::/12", "2a10::/12", "2c00::/12"),
+)
+BLOCKS = (*IPV4, *IPV6)
+_STEP = {4: 8, 6: 96}  # host bits of one question: /24 and /32
+
+_CREATE = (
+    "CREATE TABLE IF NOT EXISTS country_ranges (prefix String, code LowCardinality(String), version String) "
+    "ENGINE = MergeTree ORDER BY prefix",
+    "CREATE DICTIONARY IF NOT EXISTS countries (prefix String, code String DEFAULT '') PRIMARY KEY prefix "
+    "SOURCE(CLICKHOUSE(DB 'moat' TABLE 'country_ranges')) LAYOUT(IP_TRIE) LIFETIME(0)",
+)
+
+
+class Commands(Protocol):
+    """The part of ``store.logs.Database`` used here."""
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> object:
+        """Run one statement."""
+
+    def scalar(self, sql: str) -> int:
+        """The one number a query gives."""
+
+
+def install(database: Commands, folder: Path, *, blocks: Iterable[str] = BLOCKS) -> bool:
+    """Make ``moat.countries`` answer with the installed iptocc's data; True when it had to be loaded.
+
+    ``folder`` keeps the file of ranges; making it takes about ten seconds, once per version. A second call
+    with the same version does nothing.
+    """
+    name = version("iptocc")
+    for statement in _CREATE:
+        database.command(statement)
+    if database.scalar(f"SELECT count() FROM country_ranges WHERE version = '{_word(name)}'"):  # noqa: S608
+        return False
+    path = cached(folder, name, blocks)
+    database.command("TRUNCATE TABLE country_ranges")
+    database.command(
+        "INSERT INTO country_ranges SELECT prefix, code, {version:String} FROM "
+        f"file('{path}', 'TSV', 'prefix String, code String')",  # noqa: S608
+        {"version": name},
+    )
+    database.command("SYSTEM RELOAD DICTIONARY countries")
+    return True
+
+
+def cached(folder: Path, name: str, blocks: Iterable[str] = BLOCKS) -> Path:
+    """The file of ranges of iptocc's version ``name`` in ``folder``, made when it is not there yet."""
+    import iptocc  # noqa: PLC0415  (seconds of work follow; the import belongs to them)
+
+    path = folder / f"countries-{_word(name)}.tsv.gz"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lines = (f"{prefix}\t{code}\n" for prefix, code in prefixes(blocks, iptocc.country_code))
+        write_atomically(path, gzip.compress("".join(lines).encode(), 6, mtime=0))
+    return path
+
+
+def prefixes(blocks: Iterable[str], lookup: Lookup) -> Iterator[tuple[str, str]]:
+    """(prefix, country) of every known range in ``blocks``, by ``lookup`` of many addresses at once.
+
+    >>> list(prefixes(["192.0.2.0/23"], lambda addresses: ["ZZ"] * len(addresses)))
+    [('192.0.2.0/23', 'ZZ')]
+    """
+    for block in blocks:
+        network = ip_network(block)
+        step = 1 << _STEP[network.version]
+        starts = range(int(network.network_address), int(network.broadcast_address) + 1, step)
+        found = _countries(network, starts, lookup)
+        for code, places in groupby(range(len(starts)), found.__getitem__):
+            run = list(places)
+            if code:
+                yield from _cidrs(starts[run[0]], starts[run[-1]] + step - 1, network.version, code)
+
+
+def _countries(network: IPv4Network | IPv6Network, starts: range, lookup: Lookup) -> list[str | None]:
+    texts = _texts4(starts) if network.version == 4 else [f"{start >> 112:x}:{start >> 96 & 65535:x}::1" for start in starts]
+    return lookup(texts)
+
+
+def _texts4(starts: range) -> list[str]:
+    tails = [f"{n}.1" for n in range(256)]
+    heads = (f"{start >> 24}.{start >> 16 & 255}." for start in starts[::256])
+    return [head + tail for head in heads for tail in tails][: len(starts)]
+
+
+def _cidrs(first: int, last: int, family: int, code: str) -> Iterator[tuple[str, str]]:
+    kind = IPv4Address if family == 4 else IPv6Address
+    for network in summarize_address_range(kind(first), kind(last)):  # type: ignore[arg-type]
+        yield str(network), code
+
+
+def _word(text: str) -> str:
+    """A version as it may stand in a file name and a statement."""
+    return "".join(c for c in text if c.isalnum() or c in ".-+")

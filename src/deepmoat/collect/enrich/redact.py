@@ -1,0 +1,122 @@
+r"""Redaction: secrets and personal data become a keyed HMAC of themselves, inside the load.
+
+A cheap search for the words that secrets come with decides whether a record is looked at closely at
+all; on most records nothing else is spent. In the others each match becomes ``hmac:`` and 16 hex
+digits of HMAC-SHA256 under the installation's key: equal secrets stay equal, so they can be counted
+and followed, and nobody reads them.
+
+``replaceRegexpAll`` cannot replace a match by a function of itself. So matches are fenced by the byte
+01, with the byte 02 before or behind them, the text is split at the fences, and the parts that hold
+the byte 02 are hashed.
+
+*Secret*: credentials after ``Bearer`` and ``Basic``, values of fields named like a password, token or
+key, cookies, private keys, JSON web tokens, and keys known by their prefix (OpenAI and Anthropic
+``sk-``, AWS ``AKIA``, Alibaba Cloud ``LTAI``, GitHub ``gh?_``, Slack ``xox?-``, Google ``AIza``).
+*Personal*: e-mail addresses, and card numbers that pass the Luhn check (ISO/IEC 7812-1).
+"""
+
+from typing import NamedTuple
+
+from sqlglot import exp
+
+_FIELD = (
+    r"(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|credential|cookie|authorization|session[_-]?id|signature)"
+)
+_ASSIGN = rf"{_FIELD}\\?[\"']?\s*(?:=>|=|:|%3[aAdD])\s*"
+# (what stands before a secret, the secret): a header to the end of its line, then quoted, then bare values.
+_FIELDS = (
+    (r"\b(?:set-)?cookie\s*:\s*|\bauthorization\s*:\s*", r"[^\r\n\"'\x01\x02]+"),
+    (rf"{_ASSIGN}\\?\"", r"(?:\\[^\x01\x02]|[^\"\\\x01\x02])+"),
+    (rf"{_ASSIGN}\\?'", r"(?:\\[^\x01\x02]|[^'\\\x01\x02])+"),
+    (rf"{_ASSIGN}(?:(?:bearer|basic)\s+)?|\b(?:bearer|basic)\s+", r"[^\s\"'&;<>\x01\x02]+"),
+)
+_TOKENS = (
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
+    r"sk-[A-Za-z0-9_-]{16,}",
+    r"AKIA[0-9A-Z]{16}",
+    r"LTAI[0-9A-Za-z]{12,}",
+    r"gh[pousr]_[A-Za-z0-9]{20,}",
+    r"github_pat_[A-Za-z0-9_]{20,}",
+    r"xox[abeprs]-[A-Za-z0-9-]{10,}",
+    r"AIza[0-9A-Za-z_-]{30,}",
+    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+)
+_EMAIL = r"[A-Za-z0-9._%+-]{1,64}(?:@|%40)[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.)+[A-Za-z]{2,24}"
+_CARD = r"[2-6][0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{1,7}|3[47][0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{5}"
+_NOTHING = r"\zx"
+
+# One of these stands in everything above, in any case.
+_SECRET_WORDS = (
+    *("passw", "passphrase", "pwd", "secret", "token", "api_key", "api-key", "apikey", "access_key"),
+    *("access-key", "accesskey", "private", "credential", "cookie", "authorization", "session"),
+    *("signature", "bearer", "basic", "sk-", "akia", "ltai", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    *("github_pat_", "xox", "aiza", "eyj"),
+)
+_PERSONAL_WORDS = ("@", "%40")
+_NUMBER = r"[2-6][0-9]{3}[ -]?[0-9]{4,6}[ -]?[0-9]{4}"
+_SENSITIVE_NAME = rf"(?i)(?:^|[._-]){_FIELD}$"
+
+
+class Redaction(NamedTuple):
+    """Which kinds are redacted. Its methods give ClickHouse expressions over the expression ``text``."""
+
+    secrets: bool = True
+    personal: bool = True
+
+    def hot(self, text: str) -> str:
+        """A condition: may ``text`` hold anything to redact? A false positive costs time, nothing else."""
+        words = (_SECRET_WORDS if self.secrets else ()) + (_PERSONAL_WORDS if self.personal else ())
+        if not words:
+            return "0"
+        search = f"multiSearchAnyCaseInsensitive({text}, [{', '.join(map(literal, words))}])"
+        return f"({search} OR match({text}, {literal(_NUMBER)}))" if self.personal else search
+
+    def text(self, text: str) -> str:
+        """``text`` with each match hashed."""
+        clean = f"translate({text}, '\x01\x02', '  ')"
+        if self.secrets:
+            prefixes = "|".join(f"((?i:{prefix}))({value})" for prefix, value in _FIELDS)
+            clean = _hash_fenced(clean, prefixes, "\\1\\3\\5\\7\x01\x02\\2\\4\\6\\8\x01")
+        shapes = (_TOKENS if self.secrets else ()) + ((_EMAIL,) if self.personal else ())
+        if not shapes:
+            return text
+        card = rf"\b(?:{_CARD})\b" if self.personal else _NOTHING
+        return _hash_fenced(clean, f"({'|'.join(shapes)})|({card})", "\x01\\2\x02\\1\x01")
+
+    def pairs(self, pairs: str) -> str:
+        """A map with its names and values redacted; values of sensitive names wholly."""
+        value = self.text("value")
+        if self.secrets:
+            sensitive = f"match(name, {literal(_SENSITIVE_NAME)}) AND value != ''"
+            value = f"if({sensitive}, {_hash('value')}, {value})"
+        return f"mapApply((name, value) -> ({self.text('name')}, {value}), {pairs})"
+
+
+def literal(text: str) -> str:
+    """``text`` as a ClickHouse string.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return exp.Literal.string(text).sql("clickhouse")
+
+
+def _hash(text: str) -> str:
+    return f"concat('hmac:', substring(lower(HMAC('sha256', {text}, {{redaction_key:String}})), 1, 16))"
+
+
+def _hash_fenced(text: str, pattern: str, fenced: str) -> str:
+    """``text`` with what ``pattern`` matches hashed: byte 02 before a secret, behind a card's digits."""
+    split = f"splitByChar('\x01', replaceRegexpAll({text}, {literal(pattern)}, {literal(fenced)}))"
+    bare = "replaceOne(part, '\x02', '')"
+    plain = f"position(part, '\x02') = 0 OR (NOT startsWith(part, '\x02') AND NOT {_LUHN})"
+    return f"arrayStringConcat(arrayMap(part -> if({plain}, {bare}, {_hash(bare)}), {split}))"
+
+
+_DIGITS = "arrayReverse(extractAll(part, '[0-9]'))"
+_LUHN = (
+    "(arraySum((digit, place) -> if(place % 2 = 1, toUInt8(digit), "
+    "if(digit > '4', 2 * toUInt8(digit) - 9, 2 * toUInt8(digit))), "
+    f"{_DIGITS}, arrayEnumerate({_DIGITS})) % 10 = 0)"
+)

@@ -1,0 +1,37 @@
+"""``records``: what deepmoat's own processes write: rows with exactly the logstore's columns."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from deepmoat.collect.receiver import Checked, Receiver, Refusal
+from deepmoat.collect.rows import logins, plan
+from deepmoat.kit.spool import Stream
+from deepmoat.store.logs.load import Load
+
+
+class Records(Receiver):
+    """NDJSON whose keys are exactly the columns of the logstore; nobody else's input comes this way.
+
+    ``check`` looks at the form alone (the logstore is known to the segment only): each line an object
+    with a time.
+    """
+
+    SAMPLE = b'{"time": 1735725600.5, "http_request_method": "GET", "client_address": "192.0.2.1"}\n'
+
+    def check(self, body: bytes, now: float) -> Checked:
+        records = msgspec.json.Decoder(_Timed).decode_lines
+        try:
+            return Checked(body, len(records(body)))
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            return Checked(b"", 0, (Refusal(1, str(exc)),))
+
+    def loads(self, stream: Stream) -> Sequence[Load]:
+        load = plan(stream.logstore).load(self.context, stream)
+        if stream.logstore != "access":
+            return (load,)
+        return (load, logins(self.context).load(self.context, stream))
+
+
+class _Timed(msgspec.Struct, gc=False):
+    time: float
