@@ -79,7 +79,7 @@ def routes(services: Services, budget: Budget) -> APIRouter:
         reader = services.readers.get(name)
         with budget.hold() as held:
             body = await read(request, services.settings, held)
-            checked = await check(reader, body, services.now())
+            checked = await check(reader, body, services.now(), logstore)
             await keep(services, Stream(name, logstore, visitor.name), checked)
         if not checked.refused:
             return answer(Accepted(checked.records))
@@ -88,11 +88,11 @@ def routes(services: Services, budget: Budget) -> APIRouter:
     return router
 
 
-async def check(reader: Receives, body: bytes, now: float) -> Checked:
+async def check(reader: Receives, body: bytes, now: float, logstore: str = "app") -> Checked:
     """``reader.check``, off the loop when the body is large."""
     if len(body) < _ON_LOOP:
-        return reader.check(body, now)
-    return await to_thread.run_sync(reader.check, body, now)
+        return reader.check(body, now, logstore)
+    return await to_thread.run_sync(reader.check, body, now, logstore)
 
 
 async def keep(services: Services, stream: Stream, checked: Checked) -> None:

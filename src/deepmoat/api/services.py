@@ -45,8 +45,8 @@ class Checked(Protocol):
 class Receives(Protocol):
     """A receiver or parser (``collect.receiver.Receiver``)."""
 
-    def check(self, body: bytes, now: float) -> Checked:
-        """Sort good records from bad ones; never raises on bad input."""
+    def check(self, body: bytes, now: float, logstore: str = "app") -> Checked:
+        """Sort good records from bad ones for ``logstore``; never raises on bad input."""
 
 
 class Readers(Protocol):
