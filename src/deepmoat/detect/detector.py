@@ -77,6 +77,18 @@ def when(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def cause(detector: str, target: str, *, certain: bool = True) -> str:
+    """The cause of findings about ``target``: one attack, however many clients take part.
+
+    What is only likely gets a cause of its own: an incident acts on all its subjects, and a certain
+    attacker must not take a doubtful one along.
+
+    >>> cause("scanner", "shop.example"), cause("scanner", "shop.example", certain=False)
+    ('scanner:shop.example', 'scanner:shop.example:likely')
+    """
+    return f"{detector}:{target}" if certain else f"{detector}:{target}:likely"
+
+
 def evidence(text: str, logstore: str, first: datetime, last: datetime, **values: str) -> Query:
     """The query ``text`` over the seconds from ``first`` to ``last``, both included.
 

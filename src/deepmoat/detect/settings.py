@@ -5,14 +5,12 @@ from typing import Any
 import msgspec
 
 from deepmoat.detect.detector import DETECTORS, Detector
-from deepmoat.detect.detectors import (
-    error_surge,
-    injection,
-    login_bruteforce,
-    new_country,
-    request_burst,
-    scanner,
-)
+from deepmoat.detect.detectors.error_surge import Thresholds as ErrorSurge
+from deepmoat.detect.detectors.injection import Thresholds as Injection
+from deepmoat.detect.detectors.login_bruteforce import Thresholds as LoginBruteforce
+from deepmoat.detect.detectors.new_country import Thresholds as NewCountry
+from deepmoat.detect.detectors.request_burst import Thresholds as RequestBurst
+from deepmoat.detect.detectors.scanner import Thresholds as Scanner
 from deepmoat.kit.errors import ConfigError
 from deepmoat.kit.settings import Settings
 
@@ -21,12 +19,12 @@ class DetectSettings(Settings, frozen=True):
     """``[detect]``: ``disabled`` names detectors that do not run; each has thresholds of its own."""
 
     disabled: tuple[str, ...] = ()
-    error_surge: error_surge.Thresholds = msgspec.field(default_factory=error_surge.Thresholds)
-    injection: injection.Thresholds = msgspec.field(default_factory=injection.Thresholds)
-    login_bruteforce: login_bruteforce.Thresholds = msgspec.field(default_factory=login_bruteforce.Thresholds)
-    new_country: new_country.Thresholds = msgspec.field(default_factory=new_country.Thresholds)
-    request_burst: request_burst.Thresholds = msgspec.field(default_factory=request_burst.Thresholds)
-    scanner: scanner.Thresholds = msgspec.field(default_factory=scanner.Thresholds)
+    error_surge: ErrorSurge = msgspec.field(default_factory=ErrorSurge)
+    injection: Injection = msgspec.field(default_factory=Injection)
+    login_bruteforce: LoginBruteforce = msgspec.field(default_factory=LoginBruteforce)
+    new_country: NewCountry = msgspec.field(default_factory=NewCountry)
+    request_burst: RequestBurst = msgspec.field(default_factory=RequestBurst)
+    scanner: Scanner = msgspec.field(default_factory=Scanner)
 
 
 def validate(settings: DetectSettings) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from math import log
 from statistics import median
 
-from deepmoat.detect.detector import Case, Detector, Row, evidence, grouped, stretches, when
+from deepmoat.detect.detector import Case, Detector, Row, cause, evidence, grouped, stretches, when
 from deepmoat.detect.tail import log_tail
 from deepmoat.kit.settings import Settings
 from deepmoat.model import Finding, Severity
@@ -106,7 +106,7 @@ class ErrorSurge(Detector[Thresholds]):
         peak = max(b["errors"] / b["requests"] for b in buckets)
         return Finding(
             detector=self.name,
-            cause=f"{self.name}:{host}",
+            cause=cause(self.name, host),
             subject=("server_address", host),
             severity=Severity.HIGH if peak >= self.at.grave else Severity.MEDIUM,
             first=first,

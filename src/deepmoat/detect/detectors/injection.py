@@ -10,7 +10,17 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from deepmoat.detect.detector import REQUESTS_OF, Case, Detector, Row, evidence, grouped, stretches, when
+from deepmoat.detect.detector import (
+    REQUESTS_OF,
+    Case,
+    Detector,
+    Row,
+    cause,
+    evidence,
+    grouped,
+    stretches,
+    when,
+)
 from deepmoat.detect.quote import fill
 from deepmoat.kit.settings import Settings
 from deepmoat.model import Finding, Severity
@@ -114,7 +124,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "command",
-        r"(;|\||&&|`|\$\(|\n)~*(/bin/)?((cat|head|tail|more)~+[/~.\w*]*[/.]|(wget|curl|fetch|ping|nslookup|nc|ncat)~+[-\w./:]{3}"
+        r"(;|\||&&|`|\$\(|\n)~*(/bin/)?((cat|head|tail|more)~+[/.\x7e\w*]*[/.]|(wget|curl|fetch|ping|nslookup|nc|ncat)~+[-\w./:]{3}"
         r"|(ba|z|da)?sh~+-[ci]|(id|whoami|uname(~+-a)?|ls(~+-la?)?|pwd)~*($|[;|`)&]))"
         r"|\$\{ifs\}|\bcmd(\.exe)?~*/c~|\bpowershell(\.exe)?~+-\w|;~*(rm~+-r|chmod~+[+0-7])|/bin/(ba|da|z)?sh\b",
         (
@@ -252,7 +262,7 @@ class Injection(Detector[Thresholds]):
         sample = str(buckets[0]["sample"])[:120]
         return Finding(
             detector=self.name,
-            cause=f"{self.name}:{host}",
+            cause=cause(self.name, host, certain=certain),
             subject=("client_address", client),
             severity=Severity.HIGH if certain else Severity.MEDIUM,
             first=first,

@@ -11,7 +11,7 @@ from datetime import datetime
 from math import log
 from statistics import median
 
-from deepmoat.detect.detector import Case, Detector, Row, evidence, grouped, stretches, when
+from deepmoat.detect.detector import Case, Detector, Row, cause, evidence, grouped, stretches, when
 from deepmoat.detect.tail import log_tail
 from deepmoat.kit.settings import Settings
 from deepmoat.model import Finding, Severity
@@ -67,32 +67,32 @@ class LoginBruteforce(Detector[Thresholds]):
 
     LOGSTORE = "security"
     QUERY = """* | select bucket, service, address, account, max(country) as country,
-          sum(failures) as failures, sum(successes) as successes, sum(sources) as sources,
-          max(accounts) + count_if(tried <> '') as accounts, max(breached) as breached,
-          min(first) as first, max(last) as last
+          sum(fails) as failures, sum(passes) as successes, sum(origins) as sources,
+          max(targets) + count_if(tried <> '') as accounts, max(breach) as breached,
+          min(begin) as first, max(finish) as last
         from (
-          select bucket, service, address, tried, country, failures, successes, sources, accounts, breached,
-            first, last, case when sources >= {sources} then tried else '' end as account
+          select bucket, service, address, tried, country, fails, passes, origins, targets, breach,
+            begin, finish, case when origins >= {sources} then tried else '' end as account
           from (
-            select bucket, service, address, tried, max(country) as country, sum(failures) as failures,
-              sum(successes) as successes, count_if(failures > 0) as sources, max(accounts) as accounts,
-              max(breached) as breached, min(first) as first, max(last) as last
+            select bucket, service, address, tried, max(land) as country, sum(failed) as fails,
+              sum(passed) as passes, count_if(failed > 0) as origins, max(users) as targets,
+              max(broken) as breach, min(started) as begin, max(ended) as finish
             from (
-              select bucket, service, failures, successes, country, first, last,
-                case when failures >= {address} then client else '' end as address,
-                case when failures >= {address} then '' else tried end as tried,
-                case when failures >= {address} then accounts else 0 end as accounts,
-                case when failures >= {address} and last_success > first_failure then 1 else 0 end as breached
+              select bucket, service, failed, passed, land, started, ended,
+                case when failed >= {address} then client else '' end as address,
+                case when failed >= {address} then '' else guess end as tried,
+                case when failed >= {address} then guesses else 0 end as users,
+                case when failed >= {address} and last_success > first_failure then 1 else 0 end as broken
               from (
                 select __time__ - __time__ % 600 as bucket, service_name as service,
-                  cast(client_address as varchar) as client, max(client_country) as country,
-                  count_if(event_outcome = 'failure') as failures,
-                  count_if(event_outcome = 'success') as successes,
-                  max(case when event_outcome = 'failure' then user_name else '' end) as tried,
-                  approx_distinct(case when event_outcome = 'failure' then user_name end) as accounts,
+                  cast(client_address as varchar) as client, max(client_country) as land,
+                  count_if(event_outcome = 'failure') as failed,
+                  count_if(event_outcome = 'success') as passed,
+                  max(case when event_outcome = 'failure' then user_name else '' end) as guess,
+                  approx_distinct(case when event_outcome = 'failure' then user_name end) as guesses,
                   max(case when event_outcome = 'success' then __time__ else 0 end) as last_success,
                   min(case when event_outcome = 'failure' then __time__ else 9999999999 end) as first_failure,
-                  min(__time__) as first, max(__time__) as last
+                  min(__time__) as started, max(__time__) as ended
                 from log where event_action = 'login' and event_outcome in ('failure', 'success')
                 group by __time__ - __time__ % 600, service_name, client_address
               ) as clients
@@ -181,7 +181,7 @@ class LoginBruteforce(Detector[Thresholds]):
         first, last = when(min(b["first"] for b in buckets)), when(max(b["last"] for b in buckets))
         return Finding(
             detector=self.name,
-            cause=f"{self.name}:{service}",
+            cause=cause(self.name, service, certain=severity >= Severity.HIGH),
             subject=subject,
             severity=severity,
             first=first,

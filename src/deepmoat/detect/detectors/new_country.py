@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import log
 
-from deepmoat.detect.detector import Case, Detector, Row, evidence, grouped, stretches, when
+from deepmoat.detect.detector import Case, Detector, Row, cause, evidence, grouped, stretches, when
 from deepmoat.detect.tail import log_tail
 from deepmoat.kit.settings import Settings
 from deepmoat.model import Finding, Severity
@@ -64,13 +64,13 @@ class NewCountry(Detector[Thresholds]):
           from log where client_country <> '' group by __time__ - __time__ % 1800, client_country
         ) as presence
         group by bucket - bucket % 86400, country order by requests desc limit 50000"""
-    BUCKET, WINDOW, EVERY = BUCKET, 6 * 3600, 15.0
+    BUCKET, WINDOW, EVERY = BUCKET, 24 * 3600, 30.0
     THRESHOLDS = Thresholds
     TECHNIQUES = ("T1090",)
     BLIND = (
         "The first two hours of a log. Attackers from countries where users already are, or from many "
-        "countries at once. Addresses whose country is unknown. Attackers that the service answers well are told as a "
-        "report."
+        "countries at once. Addresses whose country is unknown. Attackers that the service answers well are "
+        "told as a report."
     )
     CASES = (
         Case([_day("DE", [300] * 8), _day("BR", [0] * 7 + [90], [80])], found=["BR"]),
@@ -114,7 +114,7 @@ class NewCountry(Detector[Thresholds]):
         verdict = "most were refused: an attack" if attack else "they are answered like others: new users"
         return Finding(
             detector=self.name,
-            cause=f"{self.name}:{country}",
+            cause=cause(self.name, country, certain=attack),
             subject=("client_country", country),
             severity=Severity.HIGH if attack else Severity.REPORT,
             first=first,

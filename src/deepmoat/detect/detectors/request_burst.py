@@ -8,7 +8,17 @@ request, a call with a key that was accepted a quarter, an answered request that
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from deepmoat.detect.detector import REQUESTS_OF, Case, Detector, Row, evidence, grouped, stretches, when
+from deepmoat.detect.detector import (
+    REQUESTS_OF,
+    Case,
+    Detector,
+    Row,
+    cause,
+    evidence,
+    grouped,
+    stretches,
+    when,
+)
 from deepmoat.detect.quote import fill
 from deepmoat.kit.settings import Settings
 from deepmoat.model import Finding, Severity
@@ -115,7 +125,7 @@ class RequestBurst(Detector[Thresholds]):
         count = sum(s["requests"] for s in hot)
         return Finding(
             detector=self.name,
-            cause=f"{self.name}:{host}",
+            cause=cause(self.name, host),
             subject=("client_address", client),
             severity=Severity.HIGH,
             first=first,

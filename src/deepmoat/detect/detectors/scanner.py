@@ -3,7 +3,17 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from deepmoat.detect.detector import REQUESTS_OF, Case, Detector, Row, evidence, grouped, stretches, when
+from deepmoat.detect.detector import (
+    REQUESTS_OF,
+    Case,
+    Detector,
+    Row,
+    cause,
+    evidence,
+    grouped,
+    stretches,
+    when,
+)
 from deepmoat.detect.quote import fill
 from deepmoat.kit.settings import Settings
 from deepmoat.model import Finding, Severity
@@ -28,7 +38,7 @@ ABSENT: tuple[tuple[str, str], ...] = (
     (r"/(administrator|joomla|drupal|typo3|magento|user/register|node/add)(/|$)", "content systems"),
     (r"/(phpmyadmin|pma|myadmin|dbadmin|adminer|mysqladmin)", "database consoles"),
     (r"/(admin|login|test|info|phpinfo|setup|install|config)\.(php|asp|aspx|jsp|cgi)$", "scripts"),
-    (r"/(backup|old|bak|temp|tmp|dump|db)(/|$|\.(zip|tar|tgz|gz|rar|7z))", "backups"),
+    (r"/(backup|www|site|old|bak|dump|db)(/?$|\.(zip|tar|tgz|gz|rar|7z))", "backups"),
     (r"/(server-status|server-info|\.well-known/security\.txt|api/v1/pods|v2/_catalog)", "servers"),
     (r"/(console|jenkins|hudson|grafana|kibana|druid|nacos|swagger-ui|api-docs)(/|$)", "consoles"),
 )
@@ -103,7 +113,8 @@ class Scanner(Detector[Thresholds]):
     TECHNIQUES = ("T1595.002", "T1595.003")
     BLIND = (
         "A scan slower than three probe paths in five minutes, or spread over many addresses. A scan of a "
-        "site that answers 200 to every path, unless it asks for known probe paths. Probe paths not in the table."
+        "site that answers 200 to every path, unless it asks for known probe paths. Probe paths not in the "
+        "table."
     )
     CASES = (
         Case([_row("192.0.2.1", 3, 3, 3)], found=["192.0.2.1"]),
@@ -126,12 +137,13 @@ class Scanner(Detector[Thresholds]):
 
     def _finding(self, buckets: Sequence[Row]) -> Finding:
         client, host = str(buckets[0]["client_address"]), str(buckets[0]["host"])
+        severity = self._severity(buckets)
         first, last = when(min(b["first"] for b in buckets)), when(max(b["last"] for b in buckets))
         return Finding(
             detector=self.name,
-            cause=f"{self.name}:{host}",
+            cause=cause(self.name, host, certain=severity >= Severity.HIGH),
             subject=("client_address", client),
-            severity=self._severity(buckets),
+            severity=severity,
             first=first,
             last=last,
             count=sum(b["requests"] for b in buckets),
