@@ -1,6 +1,5 @@
 """Channel: how a notice reaches a person. It says what to send; ``send.py`` sends it."""
 
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
@@ -109,7 +108,8 @@ def channel(table: dict[str, Any]) -> Channel:
         settings = msgspec.convert(table, cls.SETTINGS)
     except msgspec.ValidationError as exc:
         known = ", ".join(f.encode_name for f in msgspec.structs.fields(cls.SETTINGS))
-        raise ConfigError(f"channel {kind!r}: {exc}", hint=f"known keys: {known}") from exc
+        what = str(exc).replace("Object contains unknown field", "it has no key")
+        raise ConfigError(f"channel {kind!r}: {what}", hint=f"known keys: {known}") from exc
     return cls(settings)
 
 
@@ -119,7 +119,7 @@ def plain(text: str, limit: int = 400) -> str:
     >>> plain("GET http://evil.example/\\n\\u202e@all")
     'GET http[:]//evil.example/ @all'
     """
-    kept = (" " if c in "\r\n\t" else c for c in text[: 4 * limit] if c in "\r\n\t" or _visible(c))
+    kept = (" " if c.isspace() else c for c in text[: 4 * limit] if c.isspace() or c.isprintable())
     line = " ".join("".join(kept).replace("://", "[:]//").split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
@@ -146,10 +146,6 @@ def text(message: Message) -> str:
             f"Incident {incident.id}" + (f": {message.link}" if message.link else ""),
         ]
     )
-
-
-def _visible(character: str) -> bool:
-    return unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 
 def _moment(when: datetime) -> str:

@@ -18,7 +18,7 @@ import msgspec
 
 from deepmoat.kit.ids import stable_id
 from deepmoat.kit.meters import drop
-from deepmoat.model import Finding, Incident, Query
+from deepmoat.model import Finding, Incident, Query, Severity
 
 Subject = tuple[str, str]
 Event = Literal["opened", "raised", "closed", "test"]
@@ -27,9 +27,10 @@ Event = Literal["opened", "raised", "closed", "test"]
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """When an incident ends and how much of it is kept.
 
-    After ``quiet`` without a finding it is closed; a finding of the same cause whose records are
-    within ``again`` of its own opens it again. ``subjects`` is how many an incident lists; up to
-    ``tally`` of them are told apart, so up to there ``subject_count`` is exact.
+    After ``quiet`` without news it is closed (a live detector repeats itself: that is none); a finding
+    of the same cause whose records are within ``again`` of its own opens it again. ``subjects`` is how
+    many an incident lists; up to ``tally`` of them are told apart, so up to there ``subject_count`` is
+    exact.
     """
 
     quiet: timedelta = timedelta(minutes=10)
@@ -41,17 +42,18 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Span(NamedTuple):
-    """The records of one subject counted so far: from ``first`` to ``last``, ``records`` of them."""
+    """The records of one subject so far: from ``first`` to ``last``, ``records`` of them, how bad."""
 
     first: datetime
     last: datetime
     records: int
+    severity: Severity
 
 
 class Ongoing(msgspec.Struct, frozen=True, kw_only=True):
     """An incident, and what it takes to go on counting it.
 
-    ``heard`` is when a finding of it last came; ``mentioned`` is (subjects, records) when the
+    ``heard`` is when a finding of it last said anything new; ``mentioned`` is (subjects, records) when the
     timeline last spoke of growth.
     """
 
@@ -63,10 +65,17 @@ class Ongoing(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def restored(cls, incident: Incident, now: datetime) -> "Ongoing":
         """Go on after a restart, from what the state kept."""
-        span = Span(incident.first, incident.last, incident.count)
+        span = Span(incident.first, incident.last, incident.count, Severity.REPORT)
         mentioned = incident.subject_count, incident.count
         tally = dict.fromkeys(incident.subjects, span)
         return cls(incident=incident, heard=now, tally=tally, mentioned=mentioned)
+
+    def subjects(self, least: Severity) -> tuple[Subject, ...]:
+        """The subjects some finding called at least as bad as ``least``, in the order met.
+
+        After a restart that is known again once they are found again.
+        """
+        return tuple(subject for subject, span in self.tally.items() if span.severity >= least)
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -162,9 +171,11 @@ class _File:
         return max(timedelta(0), finding.first - self.last, self.first - finding.last)
 
     def add(self, finding: Finding, now: datetime) -> None:
+        news = self._tally(finding) or finding.severity > self.severity
+        if not news:
+            return
         self.changed, self.heard = True, now
         self.first, self.last = min(self.first, finding.first), max(self.last, finding.last)
-        self._tally(finding)
         self._raise(finding, now)
         self.techniques.update(dict.fromkeys(finding.techniques))
         if finding.country:
@@ -232,21 +243,22 @@ class _File:
     def frozen(self) -> Ongoing:
         return Ongoing(incident=self.incident(), heard=self.heard, tally=self.tally, mentioned=self.mentioned)
 
-    def _tally(self, finding: Finding) -> None:
+    def _tally(self, finding: Finding) -> bool:
+        """Count the finding; does it say anything new?"""
         if not self.own:
             self.tally, self.own = dict(self.tally), True
         seen = self.tally.get(finding.subject)
         if seen is None and len(self.tally) >= self.rules.tally:
             drop("alert", "subject_not_told_apart")
-            return
-        new = counted(seen, finding)
-        self.tally[finding.subject] = new
+            return finding.last > self.last
+        new = self.tally[finding.subject] = counted(seen, finding)
         self.count += new.records - (seen.records if seen else 0)
         if seen is not None:
-            return
+            return new != seen
         self.subject_count += 1
         if len(self.subjects) < self.rules.subjects:
             self.subjects.append(finding.subject)
+        return True
 
     def _raise(self, finding: Finding, now: datetime) -> None:
         if finding.severity <= self.severity:
@@ -257,17 +269,23 @@ class _File:
 
 
 def counted(seen: Span | None, finding: Finding) -> Span:
-    """The span of one subject with ``finding`` in it: only what lies outside ``seen`` is added."""
+    """The span of one subject with ``finding`` in it: only what lies outside ``seen`` is added.
+
+    Spans are whole seconds, both ends included, as detectors give them.
+    """
     if seen is None:
-        return Span(finding.first, finding.last, finding.count)
-    length = (finding.last - finding.first).total_seconds()
+        return Span(finding.first, finding.last, finding.count, finding.severity)
     before = (seen.first - finding.first).total_seconds()
     after = (finding.last - seen.last).total_seconds()
     apart = finding.first > seen.last or finding.last < seen.first
-    outside = max(before, 0.0) + max(after, 0.0)
-    share = 1.0 if apart else outside / length if length > 0 else 0.0
-    records = max(seen.records + round(finding.count * share), finding.count)
-    return Span(min(seen.first, finding.first), max(seen.last, finding.last), records)
+    length = (finding.last - finding.first).total_seconds() + 1
+    share = 1.0 if apart else (max(before, 0.0) + max(after, 0.0)) / length
+    return Span(
+        min(seen.first, finding.first),
+        max(seen.last, finding.last),
+        max(seen.records + round(finding.count * share), finding.count),
+        max(seen.severity, finding.severity),
+    )
 
 
 def _opening(finding: Finding, now: datetime) -> Ongoing:

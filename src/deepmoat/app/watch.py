@@ -1,0 +1,351 @@
+"""watch: detectors run, findings become incidents, incidents become actions and messages.
+
+Two loops. One starts each detector when it is due, in a thread of its own; a slow detector is not
+started twice and delays no other. The other takes what they found, one turn at a time:
+
+    fold → decide (impact first) → push to the edges → keep → tell → audit
+
+Nothing that waits for a disk or a person stands before the push. The state is the truth about
+actions, so what a person orders or ends through ``block`` and ``end`` is in force at once (written to the
+state by another, one tick later), and a restart goes on where the last run stopped. Every failure is
+counted under its part; none ends the loop.
+"""
+
+import asyncio
+import logging
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+
+from deepmoat.alert.channel import Message
+from deepmoat.alert.incidents import Folded, Notice, Ongoing, fold, noted
+from deepmoat.alert.send import Sender, Told
+from deepmoat.alert.settings import AlertSettings
+from deepmoat.detect.detector import Detector
+from deepmoat.detect.run import Door, run
+from deepmoat.detect.schedule import Due, due
+from deepmoat.kit.meters import count, gauge
+from deepmoat.kit.tasks import Group
+from deepmoat.model import Action, Finding, Incident, Record
+from deepmoat.respond.decide import Decider
+from deepmoat.respond.playbooks.block_clients import LEAST, Order
+from deepmoat.respond.serve import ActionServer
+from deepmoat.respond.settings import Allowed, RespondSettings
+from deepmoat.respond.targets import by_hand
+from deepmoat.store.state.actions import Actions
+from deepmoat.store.state.incidents import Incidents
+
+TICK = 0.25
+THREADS = 3
+GRACE = 5.0
+RETELL = timedelta(hours=1)
+_LOG = logging.getLogger("deepmoat.watch")
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the watch works with; ``app`` gives it.
+
+    ``audit`` writes Records of the audit logstore, from a thread, and may raise. ``never`` are addresses
+    and networks never acted on besides ``respond.allow``: the edge's trusted forwarders.
+    """
+
+    door: Door
+    detectors: Sequence[Detector[Any]]
+    incidents: Incidents
+    actions: Actions
+    server: ActionServer
+    audit: Callable[[Sequence[Record]], None]
+    never: tuple[str, ...] = ()
+
+
+class Plan(NamedTuple):
+    """What one turn came to."""
+
+    folded: Folded
+    orders: dict[str, Order]
+
+
+class Watch:
+    """Run until cancelled. ``block`` and ``end`` are the orders of people (``identity.desk.Orders``)."""
+
+    def __init__(self, parts: Parts, alert: AlertSettings, respond: RespondSettings) -> None:
+        """Reads back the incidents in hand."""
+        self.parts, self.alert = parts, alert
+        self.rules, self.allowed = alert.rules(), Allowed((*respond.allow, *parts.never))
+        self.decider = Decider(parts.door.ask, respond, self.allowed)
+        self.sender = Sender(alert, self._heard)
+        self._ongoing = _restored(parts.incidents, self.rules.again, _now())
+        self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
+        self._found: queue.SimpleQueue[Finding] = queue.SimpleQueue()
+        self._fresh: dict[str, Action] = {}
+        self._unkept: dict[str, Incident] = {}
+        self._busy: set[str] = set()
+        self._last: dict[str, datetime] = {}
+        self._poke: Callable[[], object] = lambda: None
+
+    async def run(self, ready: asyncio.Event | None = None) -> None:
+        """Serve the edges and watch, until cancelled; ``ready`` is set once edges can connect."""
+        loop, wake = asyncio.get_running_loop(), asyncio.Event()
+        self._poke = lambda: loop.call_soon_threadsafe(wake.set)
+        pool = ThreadPoolExecutor(THREADS, "detect")
+        self.sender.start()
+        self._retell()
+        self._publish(_now())
+        try:
+            async with Group() as group:
+                group.create_task(self.parts.server.serve(ready))
+                group.create_task(self._look(pool))
+                group.create_task(self._turns(wake))
+        finally:
+            self._poke = lambda: None
+            pool.shutdown(wait=False, cancel_futures=True)
+            await asyncio.shield(asyncio.to_thread(self.sender.close, GRACE))
+
+    async def block(
+        self, addresses: Sequence[str], who: str, reason: str, minutes: float, now: datetime
+    ) -> Action:
+        """Put a person's order in force. QueryError for an allow-listed address, or what is none."""
+        action = by_hand(addresses, who, reason, now, minutes, self.allowed)
+        await asyncio.to_thread(self.parts.actions.put, action)
+        self._publish(_now())
+        return action
+
+    async def end(self, id: str, who: str, now: datetime) -> bool:
+        """End an action now, for good; False where none with that id is in force."""
+        ended = await asyncio.to_thread(self.parts.actions.end, id, now, who)
+        self._fresh.pop(id, None)
+        self._publish(_now())
+        return ended is not None
+
+    async def _look(self, pool: ThreadPoolExecutor) -> None:
+        """Start what is due and not still running."""
+        while True:
+            with _counted("schedule"):
+                now = _now()
+                for item in due(self.parts.detectors, now, self._last):
+                    if item.detector.name in self._busy:
+                        continue
+                    self._busy.add(item.detector.name)
+                    self._last[item.detector.name] = now
+                    pool.submit(self._run, item)
+            await asyncio.sleep(TICK)
+
+    def _run(self, item: Due) -> None:
+        """One detector, on a thread of the pool."""
+        name = item.detector.name
+        try:
+            with _counted(name):
+                findings = run(self.parts.door, item.detector, item.since, item.until, _now())
+                for finding in findings:
+                    self._found.put(finding)
+                if findings:
+                    self._poke()
+        finally:
+            self._busy.discard(name)
+
+    async def _turns(self, wake: asyncio.Event) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK):
+                    await wake.wait()
+            wake.clear()
+            with _counted("turn"):
+                await self._turn()
+
+    async def _turn(self) -> None:
+        """One pass. The push is the only step on the loop; the others wait in threads."""
+        now = _now()
+        plan = await asyncio.to_thread(self._think, now)
+        self._publish(_now())
+        await asyncio.to_thread(self._after, plan, _now())
+
+    def _think(self, now: datetime) -> Plan:
+        """Fold and decide."""
+        findings = [self._found.get() for _ in range(self._found.qsize())]
+        folded = fold(self._noted(), findings, now, self.rules)
+        self._ongoing = {item.incident.id: item for item in folded.ongoing}
+        changed = {i.id: i for i in folded.incidents if findings}
+        again = {i: self._ongoing[i].incident for i in self.decider.unsure if i in self._ongoing}
+        orders = {}
+        for incident in (changed | again).values():
+            with _counted("decide"):
+                orders[incident.id] = self._decide(incident, now)
+        return Plan(folded, orders)
+
+    def _decide(self, incident: Incident, now: datetime) -> Order:
+        """Only clients that some finding itself calls bad enough are candidates."""
+        item = self._ongoing.get(incident.id)
+        certain = item.subjects(LEAST) if item else incident.subjects
+        kept = next(iter(self.parts.actions.of(incident.id)), None)
+        fresh = (a for a in self._fresh.values() if a.cause == incident.id)
+        current = next(fresh, kept.action if kept else None)
+        narrowed = msgspec.structs.replace(incident, subjects=certain)
+        order = self.decider.decide(narrowed, current, now, kept.ended_by if kept else "")
+        if order.action:
+            self._fresh[order.action.id] = order.action
+        return order
+
+    def _publish(self, now: datetime) -> None:
+        """Push what is in force, where that changed."""
+        actions, fresh = {}, dict(self._fresh)  # copied first: what leaves it is in the state by then
+        with _counted("read_actions"):
+            actions = {a.id: a for a in self.parts.actions.in_force(now)}
+        actions |= fresh
+        before = {a.id: a for a in self.parts.server.orders.actions}
+        if {
+            i: a for i, a in actions.items() if a.end > now
+        } != before or not self.parts.server.orders.version:
+            self.parts.server.publish(actions.values())
+
+    def _after(self, plan: Plan, now: datetime) -> None:
+        """Keep, tell and audit what the push has already made true."""
+        records = [r for i, o in plan.orders.items() for r in self._write_up(i, o, now)]
+        self._unkept |= {i.id: i for i in plan.folded.incidents}
+        with _counted("keep"):
+            self.parts.actions.put(*self._fresh.values())
+            self._fresh.clear()
+        with _counted("keep"):
+            self.parts.incidents.put(*map(self._current, self._unkept.values()))
+            self._unkept.clear()
+        for notice in plan.folded.notices:
+            records.extend(self._announce(notice, plan, now))
+        self._audit(records)
+        opened = sum(item.incident.status == "open" for item in self._ongoing.values())
+        gauge("deepmoat_watch_incidents_open", opened)
+
+    def _write_up(self, incident: str, order: Order, now: datetime) -> Iterator[Record]:
+        """Put an order into the incident's timeline; its audit record."""
+        item = self._ongoing.get(incident)
+        if item is None:
+            return
+        if order.action and order.added:
+            seconds = (now - item.incident.first).total_seconds()
+            new = len(order.added) == len(order.action.targets)
+            text = f"{_blocked(order.action, len(order.added))}, {seconds:.1f} s after the first record"
+            self._note(incident, now, text)
+            if new:
+                gauge("deepmoat_watch_first_record_to_block_seconds", seconds)
+            yield _record(now, "block", text, "deepmoat", incident, targets=" ".join(order.added))
+        if order.held and not any(order.held in line for _, line in item.incident.timeline):
+            self._note(incident, now, f"not blocked: {order.held}")
+            yield _record(now, "hold", order.held, "deepmoat", incident)
+
+    def _announce(self, notice: Notice, plan: Plan, now: datetime) -> Iterator[Record]:
+        incident = self._current(notice.incident)
+        if notice.event == "opened":
+            seconds = (incident.opened - incident.first).total_seconds()
+            gauge("deepmoat_watch_first_record_to_finding_seconds", seconds)
+            count("deepmoat_watch_incidents_total", detector=incident.detector)
+        order = plan.orders.get(incident.id)
+        self._tell(msgspec.structs.replace(notice, incident=incident), now, order.held if order else "")
+        yield _record(now, f"incident_{notice.event}", incident.title, "deepmoat", incident.id)
+
+    def _tell(self, notice: Notice, now: datetime, held: str = "") -> None:
+        with _counted("tell"):
+            incident = notice.incident.id
+            mine = [a for a in self.parts.server.orders.actions if a.cause == incident]
+            self.sender.tell(Message(notice, tuple(mine), self.alert.link(incident), held))
+
+    def _retell(self) -> None:
+        """Tell what a crash may have kept us from telling: at least once rather than at most once."""
+        now = _now()
+        for incident in self.parts.incidents.untold():
+            if now - incident.opened < RETELL:
+                self._tell(Notice("opened", incident), now)
+
+    def _heard(self, told: Told) -> None:
+        """How a message ended, on a channel's thread."""
+        self._told.put(told)
+        self._poke()
+
+    def _noted(self) -> list[Ongoing]:
+        """The incidents in hand, with what the channels reported since."""
+        while not self._told.empty():
+            told = self._told.get()
+            with _counted("told"):
+                self._note_told(told)
+        return list(self._ongoing.values())
+
+    def _note_told(self, told: Told) -> None:
+        incident = told.message.notice.incident
+        seconds = (told.time - incident.first).total_seconds()
+        text = f"{told.message.notice.event}: {told.ending} through {told.channel}"
+        self._note(incident.id, told.time, f"{text}, {seconds:.1f} s after the first record")
+        if told.ending == "sent":
+            self.parts.incidents.told(incident.id, int(incident.severity))
+            if told.message.notice.event == "opened":
+                gauge("deepmoat_watch_first_record_to_alert_seconds", seconds)
+        outcome = "success" if told.ending == "sent" else "failure"
+        self._audit([_record(told.time, "notify", text, "deepmoat", incident.id, outcome=outcome)])
+
+    def _note(self, incident: str, now: datetime, text: str) -> None:
+        item = self._ongoing.get(incident)
+        if item:
+            line = noted(item.incident, now, text, keep=self.rules.timeline)
+            self._ongoing[incident] = msgspec.structs.replace(item, incident=line)
+            self._unkept[incident] = line
+
+    def _current(self, incident: Incident) -> Incident:
+        item = self._ongoing.get(incident.id)
+        return item.incident if item else incident
+
+    def _audit(self, records: Sequence[Record]) -> None:
+        if records:
+            with _counted("audit"):
+                self.parts.audit(records)
+
+
+@contextmanager
+def _counted(part: str) -> Iterator[None]:
+    """Whatever fails in ``part`` is counted and logged; the watch goes on."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - the one place where a bug of one part must not end the others
+        count("deepmoat_watch_failures_total", part=part)
+        _LOG.exception("%s failed", part)
+
+
+def _restored(incidents: Incidents, again: timedelta, now: datetime) -> dict[str, Ongoing]:
+    """Open incidents, and closed ones that may yet open again."""
+    open_ones = incidents.list(status="open", limit=10_000)
+    closed = incidents.list(status="closed", since=now - again, limit=10_000)
+    return {i.id: Ongoing.restored(i, now) for i in (*open_ones, *closed)}
+
+
+def _record(
+    now: datetime,
+    action: str,
+    text: str,
+    who: str,
+    incident: str = "",
+    *,
+    outcome: str = "success",
+    **more: str,
+) -> Record:
+    fields = {
+        "time": now.timestamp(),
+        "source": "core",
+        "user_name": who,
+        "event_action": action,
+        "event_outcome": outcome,
+        "incident": incident,
+        "body": text,
+    }
+    return Record("audit", {**fields, **more})
+
+
+def _blocked(action: Action, added: int | None = None) -> str:
+    """What was ordered, in words."""
+    total = len(action.targets)
+    more = f" more ({total} in all)" if added is not None and added < total else ""
+    who = f"{total if added is None else added}{more} client{'s' if total > 1 else ''}"
+    return f"blocked {who} until {action.end:%H:%M:%S} UTC (impact: {action.impact} good requests a day)"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
