@@ -40,7 +40,7 @@ class Moat:
         self.settings = folder / "moat.toml"
         text = settings.format(edge=self.edge, core=self.core) if settings else ""
         if "[api]" not in text:
-            text += f"\n[api]\nport = {self.core}\n"
+            text += f"\n[api]\nlisten = "127.0.0.1:{self.core}"\n"
         self.settings.write_text(text)
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "log"

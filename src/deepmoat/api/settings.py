@@ -4,7 +4,7 @@ from deepmoat.kit.settings import Settings
 
 
 class ApiSettings(Settings, frozen=True):
-    """``[api]``: where the API and the console listen, and what one sender may send.
+    """``[api]``: ``listen`` is where the API and the console are, the rest what one sender may send.
 
     ``body_bytes`` bounds a request's body as sent, ``inflated_bytes`` after gzip, ``in_flight_bytes`` all
     bodies together; ``body_seconds`` is how long a body may take to arrive. ``queries`` is how many
@@ -12,8 +12,7 @@ class ApiSettings(Settings, frozen=True):
     X-Forwarded-For and X-Forwarded-Proto are believed.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8600
+    listen: str = "127.0.0.1:8600"
     body_bytes: int = 16 * 1024 * 1024
     inflated_bytes: int = 64 * 1024 * 1024
     in_flight_bytes: int = 512 * 1024 * 1024

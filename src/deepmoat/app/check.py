@@ -2,6 +2,7 @@
 
 from deepmoat.app.settings import Place, read
 from deepmoat.detect.settings import validate as validate_detect
+from deepmoat.edge.settings import endpoint
 from deepmoat.kit.addresses import Networks
 from deepmoat.kit.errors import ConfigError
 from deepmoat.model import LOGSTORES
@@ -21,18 +22,6 @@ def check(file: str) -> Place:
                 hint="known: " + ", ".join(LOGSTORES),
             )
     for where, listen in (("[edge] listen", moat.edge.listen), ("[api] listen", moat.api.listen)):
-        host_and_port(listen, where=f"{file}: {where}")
+        endpoint(listen, where=f"{file}: {where}")
     validate_detect(moat.detect)
     return place
-
-
-def host_and_port(text: str, *, where: str) -> tuple[str, int]:
-    """Part ``HOST:PORT``; an IPv6 host stands in brackets.
-
-    >>> host_and_port("[::1]:8600", where="x")
-    ('::1', 8600)
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
-        raise ConfigError(f"{text!r} is no HOST:PORT", where=where, hint='write "127.0.0.1:8600"')
-    return host.strip("[]"), int(port)

@@ -35,7 +35,7 @@ trusted_forwarders = ["127.0.0.1/32"]
 address = "127.0.0.1:{toy}"
 health = "/"
 [api]
-port = {core}
+listen = "127.0.0.1:{core}"
 [[alert.channels]]
 kind = "webhook"
 url = "http://127.0.0.1:{hook}/"

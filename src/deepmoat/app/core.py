@@ -1,0 +1,204 @@
+"""The core role: collect, store, query, detect, alert, respond, API and console in one process.
+
+Started in the order in which the parts need each other, and stopped the other way round: first nothing new
+comes in, then what was acknowledged is loaded, then the database closes.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from fastapi import FastAPI
+
+from deepmoat.alert.settings import AlertSettings
+from deepmoat.api.serve import serve as serve_api
+from deepmoat.api.server import build
+from deepmoat.api.services import Services
+from deepmoat.app import local
+from deepmoat.app.detection import Detection
+from deepmoat.app.housekeeping import keep_house
+from deepmoat.app.intake import Intake
+from deepmoat.app.orders import Orders
+from deepmoat.app.secret import secret_key
+from deepmoat.app.settings import Moat, Place
+from deepmoat.app.watch import Parts, Watch
+from deepmoat.collect.enrich import country
+from deepmoat.collect.readers import Readers
+from deepmoat.collect.serve import Committer
+from deepmoat.console.server import mount
+from deepmoat.detect.settings import detectors
+from deepmoat.edge.settings import endpoint
+from deepmoat.identity.audit import Audit
+from deepmoat.identity.desk import Desk
+from deepmoat.identity.identity import Identity
+from deepmoat.kit.meters import Sample, merged, snapshot
+from deepmoat.kit.spool import Stream
+from deepmoat.kit.tasks import Group
+from deepmoat.model import Record
+from deepmoat.query.door import Door
+from deepmoat.respond.serve import ActionServer
+from deepmoat.store.logs.database import Database
+from deepmoat.store.logs.loader import Loader
+from deepmoat.store.state.actions import Actions
+from deepmoat.store.state.database import State
+from deepmoat.store.state.incidents import Incidents
+
+log = logging.getLogger("deepmoat.core")
+LOCAL_KEY = "command line of this machine"
+
+
+async def core(place: Place, stop: asyncio.Event) -> int:
+    """Run until ``stop``; then drain. Errors of the operator come out as ConfigError before anything listens."""
+    parts = await asyncio.to_thread(_open, place)
+    try:
+        await parts.run(stop)
+    finally:
+        await asyncio.to_thread(parts.close)
+    return 0
+
+
+def link_url(moat: Moat, link: str) -> str:
+    """Where a sign-in link is opened."""
+    return f"{moat.console.url.rstrip('/') or api_url(moat)}/sign-in/{link}"
+
+
+def api_url(moat: Moat) -> str:
+    """The API's own address."""
+    return f"http://{moat.api.listen}"
+
+
+def _open(place: Place) -> "Core":
+    secret = secret_key(place.data)
+    database = Database(place.moat.store.logs, folder=place.data)
+    try:
+        country.install(database, place.data / "cache")
+        state = State(place.moat.store.state, folder=place.data)
+    except BaseException:
+        database.close()
+        raise
+    return Core(place, secret, database, state)
+
+
+class Core:
+    """The parts, and the order in which they start and stop."""
+
+    def __init__(self, place: Place, secret: bytes, database: Database, state: State) -> None:
+        moat = place.moat
+        self.place, self.database, self.state = place, database, state
+        self.readers = Readers(moat.collect, secret)
+        self.door = Door(database.query)
+        self.identity = Identity(moat.identity, state)
+        self.incidents, self.actions = Incidents(state), Actions(state)
+        loader = Loader(database, self.readers.get, place.data / "scratch")
+        self.intake = Intake(loader, self.readers, place.data / "spool")
+        self.committer = Committer(place.data / "spool" / "core", self.readers, moat.collect)
+        self.detection = Detection(self.door, detectors(moat.detect))
+        self.unready: set[str] = {"api"}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Everything, until ``stop``."""
+        self.intake.start()
+        watch = self._watch(asyncio.get_running_loop())
+        app = build(self._services(watch))
+        async with Group() as group:
+            inner = [
+                group.create_task(self.committer.run()),
+                group.create_task(watch.run()),
+                group.create_task(keep_house(self.database, self.place.moat.store.retention)),
+            ]
+            await self._serve(app, stop)
+            for task in reversed(inner):
+                task.cancel()
+
+    def close(self) -> None:
+        """Load what was acknowledged, then close the databases."""
+        local.withdraw(self.place.data)
+        self._end_local_keys()
+        self.intake.stop()
+        self.database.close()
+        self.state.close()
+
+    async def _serve(self, app: FastAPI, stop: asyncio.Event) -> None:
+        api = self.place.moat.api
+        host, port = endpoint(api.listen, where="[api] listen")
+        await serve_api(app, host, port, stop, forwarders=api.forwarders, ready=self._listening)
+
+    def _listening(self, port: int) -> None:
+        """The API listens: let the command line find us, and say where we are."""
+        moat = self.place.moat
+        self._end_local_keys()
+        _, secret = self.identity.make_key(LOCAL_KEY, "admin", "deepmoat", time.time())
+        local.publish(self.place.data, local.Local(api_url(moat), secret))
+        self.unready.clear()
+        log.info("console, API and ingestion on %s, edge on http://%s", api_url(moat), moat.edge.listen)
+        link = self.identity.first_start(time.time())
+        if link:
+            print(f"\n  First start. Sign in, once, within the hour:\n  {link_url(moat, link)}\n", flush=True)  # noqa: T201
+
+    def _end_local_keys(self) -> None:
+        for key in self.identity.keys.all():
+            if key.name == LOCAL_KEY and key.revoked is None:
+                self.identity.revoke_key(key.prefix, time.time())
+
+    def _services(self, watch: Watch) -> Services:
+        desk = Desk(self.door, Orders(watch), Audit(self.committer, time.time), queries=self.place.moat.api.queries)
+        return Services(
+            settings=self.place.moat.api,
+            identity=self.identity,
+            desk=desk,
+            readers=self.readers,
+            committer=self.committer,
+            incidents=self.incidents,
+            actions=self.actions,
+            meters=lambda: meters(self.place.data),
+            now=time.time,
+            health=lambda: [f"{part} is starting" for part in sorted(self.unready)],
+        )
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
+        parts = Parts(
+            looks=self.detection.looks,
+            ask=self.door.ask,
+            incidents=self.incidents,
+            actions=self.actions,
+            server=ActionServer(self.place.data / "run"),
+            audit=self._auditor(loop),
+            never=self.place.moat.edge.trusted_forwarders,
+        )
+        return Watch(parts, self._alerts(), self.place.moat.respond)
+
+    def _alerts(self) -> AlertSettings:
+        """Alert settings with the console's address where they name none."""
+        alert = self.place.moat.alert
+        url = alert.console_url or self.place.moat.console.url or api_url(self.place.moat)
+        return msgspec.structs.replace(alert, console_url=url)
+
+    def _auditor(self, loop: asyncio.AbstractEventLoop) -> Callable[[Sequence[Record]], None]:
+        def audit(records: Sequence[Record]) -> None:
+            body = b"".join(msgspec.json.encode(r.fields) + b"\n" for r in records)
+            waiting = self.committer.commit(Stream("records", "audit", "core"), body)
+            asyncio.run_coroutine_threadsafe(waiting, loop).result(timeout=10)
+
+        return audit
+
+
+def meters(data: Path) -> list[Sample]:
+    """The meters of this process and of every edge on this data folder."""
+    return merged([snapshot(), *_others(data / "run")])
+
+
+def _others(run: Path) -> Iterable[list[Sample]]:
+    for path in sorted(run.glob("meters-*.json")):
+        try:
+            yield msgspec.json.decode(path.read_bytes(), type=list[Sample])
+        except (OSError, msgspec.MsgspecError) as exc:
+            log.warning("cannot read %s: %s", path, exc)
+
+
+def now() -> datetime:
+    """The clock, in UTC."""
+    return datetime.now(UTC)
