@@ -29,6 +29,7 @@ from deepmoat.model import Request, Verdict
 _MOST_PENDING = 65_536
 _MOST_QUEUED = 100
 _MOST_FRAMING = 65_536
+_FRAMING_RATIO = 9  # a chunk of one byte is six bytes long
 _LINGER = 2.0
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -39,6 +40,7 @@ class Client:
     """The loop calls the first group, the parser the second, the backend connection the third."""
 
     __slots__ = (
+        "_begun",
         "_current",
         "_held",
         "_lingering",
@@ -66,7 +68,7 @@ class Client:
         self._held: set[str] = set()
         self._refusal = ""
         self._lingering = self._replaying = self._upgrading = False
-        self._served = 0
+        self._served = self._begun = 0
         self._peer, self._trusted = "", False
         self.deadline = 0.0
 
@@ -88,13 +90,19 @@ class Client:
         """The loop's call: bytes from the client."""
         if self._lingering:
             return
+        self._begun = 0
         before = self._reading
+        taken = before.request_size if before is not None and before.head is not None else -1
         try:
             self._parse(data)
         except (HttpParserError, Refused):
             self._refused()
-        if before is not None and before is self._reading:
-            self._limit_framing(before, len(data))
+        exchange = self._reading
+        if exchange is not None:
+            if exchange is not before:
+                taken = -1
+            if exchange is before or (before is None and self._begun == 1):
+                self._limit_framing(exchange, len(data), taken)
         self._pump()
 
     def eof_received(self) -> None:
@@ -129,6 +137,7 @@ class Client:
         if self._replaying:
             return
         worker = self._worker
+        self._begun += 1
         exchange = self._reading = Exchange(worker.clock())
         if self._current is None:
             self._current = exchange
@@ -176,7 +185,6 @@ class Client:
         if exchange is None or exchange.head is None:
             return
         exchange.request_size += len(data)
-        exchange.framing_size = 0
         limits = self._worker.limits
         if exchange.request_size > limits.body_bytes:
             self._refuse("body_too_large")
@@ -272,31 +280,38 @@ class Client:
         exchange.call = read_request(call.endpoint, bytes(copy), whole=whole)
         exchange.copy = None
 
-    def _limit_framing(self, exchange: Exchange, size: int) -> None:
-        """Bytes that are neither head nor body so far: a head without end, chunk extensions, trailers."""
-        exchange.framing_size += size
-        if exchange.head is None and exchange.framing_size > self._worker.limits.head_bytes:
-            self._refusal = "head_too_large"
-        elif exchange.framing_size > _MOST_FRAMING and exchange.head is not None and exchange.head.length < 0:
-            self._refusal = "bad_chunks"
-        else:
-            if exchange.head is not None:
-                self.deadline = self._worker.tick + self._worker.timeouts.body
+    def _limit_framing(self, exchange: Exchange, size: int, taken: int) -> None:
+        """Bound what is neither a finished header nor body: a line without end, chunk extensions, trailers.
+
+        ``size`` bytes came in; before them ``taken`` bytes of the body were here, -1 without a head.
+        """
+        worker = self._worker
+        if exchange.head is None:
+            exchange.framing_size += size
+            if exchange.framing_size > worker.limits.head_bytes:
+                self._refused("head_too_large")
             return
-        self._refused()
+        self.deadline = worker.tick + worker.timeouts.body
+        if taken < 0:
+            exchange.framing_size = 0
+        elif exchange.head.length < 0:
+            size -= _FRAMING_RATIO * (exchange.request_size - taken)
+            exchange.framing_size = max(0, exchange.framing_size + size)
+            if exchange.framing_size > _MOST_FRAMING:
+                self._refused("bad_chunks")
 
     def _refuse(self, reason: str) -> None:
         """Stop the parser; ``_refused`` goes on when it has returned."""
         self._refusal = reason
         raise Refused(reason)
 
-    def _refused(self) -> None:
+    def _refused(self, reason: str = "") -> None:
         """What the client sends cannot be read any further: its last request is refused."""
-        exchange, reason = self._reading, self._refusal or "malformed"
+        exchange, reason = self._reading, reason or self._refusal or "malformed"
         if exchange is None:
             self._hold("refused", True)  # what follows "Connection: close" is not read
             return
-        if exchange.head is not None and not self._refusal:
+        if exchange.head is not None and reason == "malformed":
             reason = "bad_chunks"
         self._reading = None
         exchange.verdict = refusal(reason)
