@@ -51,3 +51,13 @@ def digest(text: str) -> str:
 def matches(text: str, stored: str) -> bool:
     """Is ``stored`` the digest of ``text``? In constant time."""
     return hmac.compare_digest(digest(text), stored)
+
+
+def form_token(session: str) -> str:
+    """What a form of the session's own pages carries: no other site can know it."""
+    return digest(f"form of {session}")[:32]
+
+
+def same(one: str, other: str) -> bool:
+    """Are both equal, and not empty? In constant time."""
+    return bool(one) and hmac.compare_digest(one.encode(), other.encode())
