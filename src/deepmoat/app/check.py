@@ -1,6 +1,8 @@
-"""Check a settings file as far as that is possible without starting anything."""
+"""Check settings as far as that is possible without starting anything."""
 
-from deepmoat.app.settings import Place, read
+from collections.abc import Callable
+
+from deepmoat.app.settings import Moat, Place
 from deepmoat.detect.settings import validate as validate_detect
 from deepmoat.edge.settings import endpoint
 from deepmoat.kit.addresses import Networks
@@ -8,20 +10,46 @@ from deepmoat.kit.errors import ConfigError
 from deepmoat.model import LOGSTORES
 
 
-def check(file: str) -> Place:
-    """Read ``file`` and try what can be tried; ConfigError names the first thing that is wrong."""
-    place = read(file)
-    moat = place.moat
-    Networks(moat.edge.trusted_forwarders, where=f"{file}: [edge] trusted_forwarders")
-    Networks(moat.respond.allow, where=f"{file}: [respond] allow")
+def check(place: Place) -> None:
+    """Try what can be tried; ConfigError names the file and the first thing that is wrong."""
+    for one in CHECKS:
+        try:
+            one(place.moat)
+        except ConfigError as exc:
+            where = f"{place.file}: {exc.where}" if place.file else exc.where
+            raise ConfigError(exc.message, where=where, hint=exc.hint) from exc
+
+
+def _forwarders(moat: Moat) -> None:
+    Networks(moat.edge.trusted_forwarders, where="[edge] trusted_forwarders")
+
+
+def _listen(moat: Moat) -> None:
+    endpoint(moat.edge.listen, where="[edge] listen")
+    endpoint(moat.api.listen, where="[api] listen")
+    if moat.edge.listen == moat.api.listen:
+        raise ConfigError(
+            "the edge and the API cannot share an address", where="[api] listen", hint="choose another port"
+        )
+
+
+def _backends(moat: Moat) -> None:
+    for backend in moat.edge.backends:
+        endpoint(backend.address, where="[[edge.backends]] address")
+
+
+def _retention(moat: Moat) -> None:
     for name in moat.store.retention.logstores:
         if name not in LOGSTORES:
             raise ConfigError(
                 f"no such logstore: {name!r}",
-                where=f"{file}: [store.retention.logstores]",
+                where="[store.retention.logstores]",
                 hint="known: " + ", ".join(LOGSTORES),
             )
-    for where, listen in (("[edge] listen", moat.edge.listen), ("[api] listen", moat.api.listen)):
-        endpoint(listen, where=f"{file}: {where}")
+
+
+def _detect(moat: Moat) -> None:
     validate_detect(moat.detect)
-    return place
+
+
+CHECKS: tuple[Callable[[Moat], None], ...] = (_listen, _forwarders, _backends, _retention, _detect)

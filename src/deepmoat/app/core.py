@@ -19,6 +19,7 @@ from deepmoat.api.serve import serve as serve_api
 from deepmoat.api.server import build
 from deepmoat.api.services import Services
 from deepmoat.app import local
+from deepmoat.app.cache import cache_folder
 from deepmoat.app.detection import Detection
 from deepmoat.app.housekeeping import keep_house
 from deepmoat.app.intake import Intake
@@ -29,7 +30,6 @@ from deepmoat.app.watch import Parts, Watch
 from deepmoat.collect.enrich import country
 from deepmoat.collect.readers import Readers
 from deepmoat.collect.serve import Committer
-from deepmoat.console.server import mount
 from deepmoat.detect.settings import detectors
 from deepmoat.edge.settings import endpoint
 from deepmoat.identity.audit import Audit
@@ -52,7 +52,7 @@ LOCAL_KEY = "command line of this machine"
 
 
 async def core(place: Place, stop: asyncio.Event) -> int:
-    """Run until ``stop``; then drain. Errors of the operator come out as ConfigError before anything listens."""
+    """Run until ``stop``; then drain. ConfigError comes out before anything listens."""
     parts = await asyncio.to_thread(_open, place)
     try:
         await parts.run(stop)
@@ -75,7 +75,7 @@ def _open(place: Place) -> "Core":
     secret = secret_key(place.data)
     database = Database(place.moat.store.logs, folder=place.data)
     try:
-        country.install(database, place.data / "cache")
+        country.install(database, cache_folder())
         state = State(place.moat.store.state, folder=place.data)
     except BaseException:
         database.close()
@@ -145,7 +145,9 @@ class Core:
                 self.identity.revoke_key(key.prefix, time.time())
 
     def _services(self, watch: Watch) -> Services:
-        desk = Desk(self.door, Orders(watch), Audit(self.committer, time.time), queries=self.place.moat.api.queries)
+        desk = Desk(
+            self.door, Orders(watch), Audit(self.committer, time.time), queries=self.place.moat.api.queries
+        )
         return Services(
             settings=self.place.moat.api,
             identity=self.identity,

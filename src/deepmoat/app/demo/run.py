@@ -162,7 +162,8 @@ async def _ready(stage: Stage, log: Path) -> None:
             if await _answers(session, f"{stage.core}/readyz") and await _answers(session, f"{stage.edge}/"):
                 return
             await asyncio.sleep(0.2)
-    raise TransientError("deepmoat did not become ready in 60 s", where="demo", hint=log.read_text()[-2000:])
+    said = await asyncio.to_thread(log.read_text)
+    raise TransientError("deepmoat did not become ready in 60 s", where="demo", hint=said[-2000:])
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

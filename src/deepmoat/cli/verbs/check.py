@@ -13,10 +13,11 @@ def command(file: str | None, as_json: bool) -> None:
     import msgspec
 
     from deepmoat.app.check import check
-    from deepmoat.app.settings import FILE
+    from deepmoat.app.settings import FILE, read
 
     name = file or FILE
-    place = check(name)
+    place = read(name)
+    check(place)
     if as_json:
         click.echo(msgspec.json.encode(place.moat).decode())
         return

@@ -12,11 +12,13 @@ from deepmoat.cli.options import data_option, settings_option
 @data_option
 def command(settings: str | None, data: str | None) -> None:
     """Supervise until told to stop."""
+    from deepmoat.app.check import check
     from deepmoat.app.process import run
     from deepmoat.app.settings import read
     from deepmoat.app.supervisor import children, supervise
 
     place = read(settings, data)
+    check(place)
     shared = ["--data", str(place.data), *(["--settings", str(place.file)] if place.file else [])]
     kept = children(place.moat.edge.workers, shared)
     sys.exit(run("supervisor", lambda stop: supervise(kept, stop)))

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from deepmoat.app.intake import QUARANTINE, Intake
+from deepmoat.collect.enrich import country
+from deepmoat.collect.readers import Readers
+from deepmoat.collect.settings import CollectSettings
+from deepmoat.kit.meters import dropped
+from deepmoat.kit.spool import Spool, Stream, whole_lines
+from deepmoat.store.logs.database import Database
+from deepmoat.store.logs.loader import Loader
+
+ACCESS = Stream("records", "access", "edge-0")
+
+
+@pytest.fixture
+def intake(database: Database, tmp_path: Path) -> Intake:
+    country.install(database, tmp_path / "cache", blocks=["81.2.69.0/24"])
+    readers = Readers(CollectSettings(), b"k" * 32)
+    loader = Loader(database, readers.get, tmp_path / "scratch")
+    (tmp_path / "spool").mkdir()
+    return Intake(loader, readers, tmp_path / "spool")
+
+
+def line(n: int) -> bytes:
+    return json.dumps({"time": 1_770_000_000.0 + n, "url_path": f"/{n}"}).encode() + b"\n"
+
+
+def owned(intake: Intake, name: str) -> Spool:
+    return Spool(intake.spools / name, whole=lambda receiver: whole_lines)
+
+
+def count(intake: Intake) -> int:
+    return intake.loader.database.scalar("SELECT count() FROM access")
+
+
+def test_sealed_segments_of_every_spool_are_loaded_and_gone(intake: Intake) -> None:
+    for name in ("core", "edge-0", "edge-1"):
+        spool = owned(intake, name)
+        spool.append(ACCESS, line(1) + line(2), 1.0)
+        spool.close()
+    assert intake.pass_over() == 3
+    assert count(intake) == 6 and not list(intake.spools.glob("*/*.seg"))
+
+
+def test_open_segments_of_the_living_wait_and_those_of_the_dead_are_recovered(intake: Intake) -> None:
+    spool = owned(intake, "edge-0")
+    spool.append(ACCESS, line(1), 1.0)
+    intake._recover_orphans()
+    assert intake.pass_over() == 0
+    dead = intake.spools / "edge-9"
+    dead.mkdir()
+    (dead / "00000000000000000009~records~access~edge-9.open").write_bytes(line(7) + b'{"torn')
+    intake._recover_orphans()
+    assert intake.pass_over() == 1 and count(intake) == 1
+    spool.close()
+
+
+def test_what_nobody_can_read_is_set_aside_and_counted(intake: Intake) -> None:
+    folder = intake.spools / "core"
+    folder.mkdir()
+    before = dropped("intake", "segment_set_aside")
+    for name in ("00000000000000000001~nobody~access~x.seg", "nonsense.seg"):
+        (folder / name).write_bytes(b"kept\n")
+    assert intake.pass_over() == 0
+    kept = sorted((intake.spools / QUARANTINE).iterdir())
+    assert [p.read_bytes() for p in kept] == [b"kept\n", b"kept\n"]
+    assert dropped("intake", "segment_set_aside") == before + 2
+
+
+def test_the_thread_loads_and_stops(intake: Intake) -> None:
+    spool = owned(intake, "core")
+    intake.start()
+    spool.append(ACCESS, line(1), 1.0)
+    spool.close()
+    intake.stop()
+    assert count(intake) == 1
