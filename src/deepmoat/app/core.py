@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -20,12 +19,11 @@ from deepmoat.api.server import build
 from deepmoat.api.services import Services
 from deepmoat.app import local
 from deepmoat.app.cache import cache_folder
-from deepmoat.app.detection import Detection
 from deepmoat.app.housekeeping import keep_house
 from deepmoat.app.intake import Intake
-from deepmoat.app.orders import Orders
+from deepmoat.app.links import api_url, console_url, link_url
 from deepmoat.app.secret import secret_key
-from deepmoat.app.settings import Moat, Place
+from deepmoat.app.settings import Place
 from deepmoat.app.watch import Parts, Watch
 from deepmoat.collect.enrich import country
 from deepmoat.collect.readers import Readers
@@ -61,16 +59,6 @@ async def core(place: Place, stop: asyncio.Event) -> int:
     return 0
 
 
-def link_url(moat: Moat, link: str) -> str:
-    """Where a sign-in link is opened."""
-    return f"{moat.console.url.rstrip('/') or api_url(moat)}/sign-in/{link}"
-
-
-def api_url(moat: Moat) -> str:
-    """The API's own address."""
-    return f"http://{moat.api.listen}"
-
-
 def _open(place: Place) -> "Core":
     secret = secret_key(place.data)
     database = Database(place.moat.store.logs, folder=place.data)
@@ -96,14 +84,13 @@ class Core:
         loader = Loader(database, self.readers.get, place.data / "scratch")
         self.intake = Intake(loader, self.readers, place.data / "spool")
         self.committer = Committer(place.data / "spool" / "core", self.readers, moat.collect)
-        self.detection = Detection(self.door, detectors(moat.detect))
         self.unready: set[str] = {"api"}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Everything, until ``stop``."""
         self.intake.start()
         watch = self._watch(asyncio.get_running_loop())
-        app = build(self._services(watch))
+        app = self._app(watch)
         async with Group() as group:
             inner = [
                 group.create_task(self.committer.run()),
@@ -144,10 +131,24 @@ class Core:
             if key.name == LOCAL_KEY and key.revoked is None:
                 self.identity.revoke_key(key.prefix, time.time())
 
-    def _services(self, watch: Watch) -> Services:
-        desk = Desk(
-            self.door, Orders(watch), Audit(self.committer, time.time), queries=self.place.moat.api.queries
-        )
+    def _app(self, watch: Watch) -> FastAPI:
+        """The API, and the console on it where the settings want one."""
+        moat = self.place.moat
+        desk = Desk(self.door, watch, Audit(self.committer, time.time), queries=moat.api.queries)
+        app = build(self._services(desk))
+        if moat.console.enabled:
+            services = ConsoleServices(
+                settings=moat.console,
+                identity=self.identity,
+                desk=desk,
+                incidents=self.incidents,
+                actions=self.actions,
+                now=time.time,
+            )
+            mount(app, services)
+        return app
+
+    def _services(self, desk: Desk) -> Services:
         return Services(
             settings=self.place.moat.api,
             identity=self.identity,
@@ -163,8 +164,8 @@ class Core:
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
         parts = Parts(
-            looks=self.detection.looks,
-            ask=self.door.ask,
+            door=self.door,
+            detectors=detectors(self.place.moat.detect),
             incidents=self.incidents,
             actions=self.actions,
             server=ActionServer(self.place.data / "run"),
@@ -176,7 +177,7 @@ class Core:
     def _alerts(self) -> AlertSettings:
         """Alert settings with the console's address where they name none."""
         alert = self.place.moat.alert
-        url = alert.console_url or self.place.moat.console.url or api_url(self.place.moat)
+        url = alert.console_url or console_url(self.place.moat)
         return msgspec.structs.replace(alert, console_url=url)
 
     def _auditor(self, loop: asyncio.AbstractEventLoop) -> Callable[[Sequence[Record]], None]:
@@ -199,8 +200,3 @@ def _others(run: Path) -> Iterable[list[Sample]]:
             yield msgspec.json.decode(path.read_bytes(), type=list[Sample])
         except (OSError, msgspec.MsgspecError) as exc:
             log.warning("cannot read %s: %s", path, exc)
-
-
-def now() -> datetime:
-    """The clock, in UTC."""
-    return datetime.now(UTC)

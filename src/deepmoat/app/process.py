@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from deepmoat.app.supervisor import EX_CONFIG
 from deepmoat.kit.errors import ConfigError, MoatError
@@ -26,11 +26,13 @@ def run(name: str, role: Role) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_until_told(role)) or 0
-    except* ConfigError as group:
-        return _say(group, EX_CONFIG)
-    except* MoatError as group:
-        return _say(group, 1)
-    return 1
+    except MoatError as exc:
+        return _say([exc])
+    except BaseExceptionGroup as group:
+        ours, others = group.split(MoatError)
+        if ours is None or others is not None:
+            raise
+        return _say(_leaves(ours))
 
 
 async def _until_told(role: Role) -> int | None:
@@ -57,10 +59,11 @@ class _Pipe(asyncio.Protocol):
         self.stop.set()
 
 
-def _say(group: BaseExceptionGroup[MoatError], status: int) -> int:
-    for exc in _leaves(group):
+def _say(errors: Sequence[BaseException]) -> int:
+    """Errors for a person, and the status that says whether starting again could help."""
+    for exc in errors:
         sys.stderr.write(f"deepmoat: {exc}\n")
-    return status
+    return EX_CONFIG if any(isinstance(exc, ConfigError) for exc in errors) else 1
 
 
 def _leaves(exc: BaseException) -> list[BaseException]:

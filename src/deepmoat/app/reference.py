@@ -30,23 +30,22 @@ def _settings() -> str:
 
 def _sections(kind: Any, name: str) -> Iterator[str]:
     hints = get_type_hints(kind, include_extras=True)
-    plain, nested = [], []
-    for field in msgspec.structs.fields(kind):
-        inner = _struct(hints[field.name])
-        path = f"{name}.{field.encode_name}".lstrip(".")
-        (nested if inner else plain).append((field, inner, path))
+    fields = msgspec.structs.fields(kind)
+    plain = [f for f in fields if not _struct(hints[f.name])]
+    nested = [f for f in fields if f not in plain]
     yield f"## {f'[{name}]' if name else 'Top level'}\n"
     yield inspect.cleandoc(kind.__doc__ or "") + "\n"
     if plain:
         yield "| key | type | default |\n|---|---|---|"
-        yield from (f"| `{f.encode_name}` | {_type(hints[f.name])} | {_default(f)} |" for f, _, _ in plain)
+        yield from (f"| `{f.encode_name}` | {_type(hints[f.name])} | {_default(f)} |" for f in plain)
         yield ""
-    for field, inner, path in nested:
+    for field in nested:
+        path = f"{name}.{field.encode_name}".lstrip(".")
         if get_origin(hints[field.name]) in (tuple, list):
             path = f"[{path}]"
         elif get_origin(hints[field.name]) is dict:
             path = f"{path}.NAME"
-        yield from _sections(inner, path)
+        yield from _sections(_struct(hints[field.name]), path)
 
 
 def _struct(annotation: Any) -> Any:

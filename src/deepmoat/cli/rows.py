@@ -43,7 +43,9 @@ def _table(result: Result) -> None:
 
     from deepmoat.app.scan.report import printable
 
-    table = Table(*(Text(printable(c)) for c in result.columns))
+    table = Table()
+    for name in result.columns:
+        table.add_column(Text(printable(name)))
     for row in result.rows:
         table.add_row(*(Text(printable(_text(value))) for value in row))
     console = Console(highlight=False)

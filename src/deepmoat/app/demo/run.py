@@ -18,9 +18,12 @@ from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
+from deepmoat.app.credentials import open_identity
 from deepmoat.app.demo.people import BRUTE_ADDRESS, Person, attackers, honest
 from deepmoat.app.demo.toy import ports
 from deepmoat.app.demo.traffic import Crowd, Tally, flood, guess, live
+from deepmoat.app.links import link_url
+from deepmoat.app.settings import read
 from deepmoat.kit.errors import TransientError
 
 HONEST, BOTS, BOT_RATE = 60, 40, 30.0
@@ -97,17 +100,18 @@ async def _set(stack: AsyncExitStack, folder: Path, console: Console) -> Stage:
     )
     await stack.enter_async_context(_child("up", "--settings", str(settings), log=folder / "deepmoat.log"))
     await _ready(stage, folder / "deepmoat.log")
-    console.print(f"[bold]console[/]  {stage.core}{link}")
+    console.print(f"[bold]console[/]  {link}")
     console.print(f"[bold]edge[/]     {stage.edge}  (in front of a toy model backend)")
     return stage
 
 
 def _credentials(settings: Path) -> tuple[str, str]:
     """An ingestion key for the toy and a sign-in link for the reader, made before the core starts."""
-    from deepmoat.app.credentials import open_identity
-
-    with open_identity(str(settings), None) as identity:
-        return identity.demo_key(), identity.first_link()
+    place = read(str(settings))
+    with open_identity(place) as identity:
+        _, key = identity.make_key("toy", "ingest", "demo", time.time())
+        link = identity.first_start(time.time()) or ""
+    return key, link_url(place.moat, link)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
@@ -66,7 +67,7 @@ class Crowd:
         self.tally.chats += 1
 
     async def _ask(
-        self, method: str, person: Person, path: str, *, headers: dict[str, str] | None = None, **body: object
+        self, method: str, person: Person, path: str, *, headers: dict[str, str] | None = None, **body: Any
     ) -> None:
         started = time.time()
         self.tally.first_request = self.tally.first_request or started

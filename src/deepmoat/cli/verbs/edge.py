@@ -13,17 +13,9 @@ from deepmoat.cli.options import data_option, settings_option
 @data_option
 def command(worker: int, settings: str | None, data: str | None) -> None:
     """Run one worker until told to stop."""
+    from deepmoat.app.edge import edge
     from deepmoat.app.process import run
-    from deepmoat.app.secret import secret_key
     from deepmoat.app.settings import read
-    from deepmoat.edge.serve import serve
 
     place = read(settings, data)
-    secret = secret_key(place.data)
-    edge = place.moat.edge
-    sys.exit(
-        run(
-            f"edge-{worker}",
-            lambda stop: serve(edge, worker=worker, data=place.data, secret=secret, stop=stop),
-        )
-    )
+    sys.exit(run(f"edge-{worker}", lambda stop: edge(place, worker, stop)))

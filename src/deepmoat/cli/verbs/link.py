@@ -1,6 +1,7 @@
 """``deepmoat link``: a fresh one-time sign-in link."""
 
 import time
+from typing import Literal
 
 import click
 
@@ -12,10 +13,10 @@ from deepmoat.cli.options import data_option, settings_option
 @click.option("--role", type=click.Choice(["admin", "analyst"]), default="admin", help="For a new user.")
 @settings_option
 @data_option
-def command(name: str, role: str, settings: str | None, data: str | None) -> None:
+def command(name: str, role: Literal["admin", "analyst"], settings: str | None, data: str | None) -> None:
     """Works while core runs, and before its first start."""
-    from deepmoat.app.core import link_url
     from deepmoat.app.credentials import open_identity
+    from deepmoat.app.links import link_url
     from deepmoat.app.settings import read
 
     place = read(settings, data)
