@@ -7,6 +7,7 @@ INTO OUTFILE through.
 """
 
 import re
+from collections.abc import Callable
 
 from sqlglot import exp
 
@@ -23,7 +24,7 @@ _NUMBER = re.compile(r"\d{1,40}(\.\d{0,40})?([eE][+-]?\d{1,3})?|\.\d{1,40}([eE][
 
 _PAIR = frozenset({"this", "expression"})
 # Each kind of node, and the parts of it that may be filled.
-NODES: dict[type[exp.Expr], frozenset[str]] = {
+NODES: dict[type, frozenset[str]] = {
     exp.Select: frozenset(
         {"expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct"}
     ),
@@ -52,6 +53,7 @@ NODES: dict[type[exp.Expr], frozenset[str]] = {
     exp.Array: frozenset({"expressions"}),
     exp.Lambda: frozenset({"this", "expressions"}),
     exp.Anonymous: frozenset({"this", "expressions"}),
+    exp.AnonymousAggFunc: frozenset({"this", "expressions"}),
     exp.ParameterizedAgg: frozenset({"this", "expressions", "params"}),
     exp.In: frozenset({"this", "expressions", "query"}),
     exp.Between: frozenset({"this", "low", "high"}),
@@ -70,27 +72,45 @@ NODES: dict[type[exp.Expr], frozenset[str]] = {
     exp.Mul: _PAIR,
 }
 
-# Functions of values, none of which reads a file, a socket, a table, a setting or the server.
-FUNCTIONS = frozenset(
-    """
-    JSONExtractArrayRaw JSONExtractRaw JSONExtractString JSONLength JSONType abs accurateCastOrNull addDays
-    addHours addMilliseconds addMinutes addMonths addQuarters addSeconds addWeeks addYears age anyOrNull
-    argMaxOrNull argMinOrNull arrayConcat arrayDistinct arrayElement arrayElementOrNull arrayMap arrayMax
-    arrayMin arraySlice arraySort arrayStringConcat avgOrNull cbrt ceil coalesce concat concatWithSeparator
-    corrOrNull count countIf decodeURLFormComponent degrees divide divideOrNull domain e editDistanceUTF8
-    encodeURLFormComponent equals exp exp10 extractAll extractURLParameter floor formatDateTime fragment
-    greatest has if ifNull indexOf intDivOrNull isNull isValidJSON least leftPadUTF8 length lengthUTF8 log log10
-    log2 lower lowerUTF8 mapContains mapValues match maxOrNull minOrNull moduloOrNull multiIf multiply negate
-    nullIf parseDateTime64BestEffortOrNull parseDateTimeOrNull path pi plus port positionUTF8 pow protocol
-    queryString radians regexpExtract replaceAll replaceRegexpAll replaceRegexpOne reverseUTF8 rightPadUTF8
-    sign splitByRegexp splitByString sqrt startsWith stddevPopOrNull stddevSampOrNull substringUTF8 sumOrNull
-    toBool toDateTime64 toDayOfMonth toDayOfWeek toDayOfYear toFloat64 toFloat64OrNull toHour toIPv6
-    toIPv6OrNull toISOWeek toInt64 toInt64OrNull toJSONString toMinute toMonday toMonth toQuarter toSecond
-    toStartOfDay toStartOfHour toStartOfMinute toStartOfMonth toStartOfQuarter toStartOfSecond
-    toStartOfTenMinutes toStartOfYear toString toTimeZone toUnixTimestamp64Micro toUnixTimestamp64Second
-    toYear trimBoth trimLeft trimRight trunc tuple uniq uniqExact upperUTF8 varPopOrNull varSampOrNull
-    """.split()
+# The only parts that are text; each is held to a list or a pattern below.
+WORDS = frozenset(
+    {
+        (exp.Identifier, "this"),
+        (exp.Literal, "this"),
+        (exp.Anonymous, "this"),
+        (exp.AnonymousAggFunc, "this"),
+        (exp.ParameterizedAgg, "this"),
+        (exp.Join, "side"),
+        (exp.Join, "kind"),
+    }
 )
+
+# Functions of values, none of which reads a file, a socket, a table, a setting or the server.
+_FUNCTIONS = """
+    abs accurateCastOrNull addDays addHours addMilliseconds addMinutes addMonths addQuarters
+    addSeconds addWeeks addYears age arrayConcat arrayDistinct arrayElement arrayElementOrNull
+    arrayMap arrayMax arrayMin arraySlice arraySort arrayStringConcat cbrt ceil coalesce concat
+    concatWithSeparator decodeURLFormComponent degrees divide divideOrNull domain e editDistanceUTF8
+    encodeURLFormComponent equals exp exp10 extractAll extractURLParameter floor formatDateTime
+    fragment greatest has if ifNull indexOf intDivOrNull isNull isValidJSON JSONExtractArrayRaw
+    JSONExtractRaw JSONExtractString JSONLength JSONType least leftPadUTF8 length lengthUTF8 log
+    log10 log2 lower lowerUTF8 mapContains mapValues match moduloOrNull multiIf multiply negate
+    nullIf parseDateTime64BestEffortOrNull parseDateTimeOrNull path pi plus port positionUTF8 pow
+    protocol queryString radians regexpExtract replaceAll replaceRegexpAll replaceRegexpOne
+    reverseUTF8 rightPadUTF8 sign splitByRegexp splitByString sqrt startsWith substringUTF8 toBool
+    toDateTime64 toDayOfMonth toDayOfWeek toDayOfYear toFloat64 toFloat64OrNull toHour toInt64
+    toInt64OrNull toIPv6 toIPv6OrNull toISOWeek toJSONString toMinute toMonday toMonth toQuarter
+    toSecond toStartOfDay toStartOfHour toStartOfMinute toStartOfMonth toStartOfQuarter
+    toStartOfSecond toStartOfTenMinutes toStartOfYear toString toTimeZone toUnixTimestamp64Micro
+    toUnixTimestamp64Second toYear trimBoth trimLeft trimRight trunc tuple upperUTF8
+"""
+_AGGREGATES = """
+    anyOrNull argMaxOrNull argMinOrNull avgDistinctOrNull avgOrNull corrOrNull count countIf
+    maxOrNull minOrNull stddevPopOrNull stddevSampOrNull sumDistinctOrNull sumOrNull uniq uniqExact
+    varPopOrNull varSampOrNull
+"""
+FUNCTIONS = frozenset(_FUNCTIONS.split())
+AGGREGATES = frozenset(_AGGREGATES.split())
 PARAMETRIC = frozenset({"groupArray", "groupUniqArray", "quantileOrNull", "quantilesOrNull"})
 
 
@@ -110,15 +130,26 @@ def checked(tree: exp.Expr) -> str:
 
 
 def _node(node: exp.Expr) -> None:
-    allowed = NODES.get(type(node))
+    kind = type(node)
+    allowed = NODES.get(kind)
     if allowed is None:
-        raise _refused(type(node).__name__.lower())
-    filled = {k for k, v in node.args.items() if v not in (None, False, [], "")}
-    if not filled <= allowed | {"this"} or (node.comments and any(node.comments)):
-        raise _refused(f"{type(node).__name__.lower()} with {', '.join(sorted(filled - allowed))}")
-    special = _SPECIAL.get(type(node))
+        raise _refused(kind.__name__.lower())
+    if node.comments:
+        raise _refused("comment")
+    for part, value in node.args.items():
+        if value not in (None, False, [], "") and part not in allowed:
+            raise _refused(f"{kind.__name__.lower()} with {part}")
+        if not (_is_tree(value) or (kind, part) in WORDS):
+            raise _refused(f"{kind.__name__.lower()} with a bare {part}")
+    special = _SPECIAL.get(kind)
     if special:
         special(node)
+
+
+def _is_tree(value: object) -> bool:
+    """Nodes, lists of nodes, yes or no: never text the generator would print as it is."""
+    items = value if isinstance(value, list) else [value]
+    return all(i is None or isinstance(i, exp.Expr | bool) for i in items)
 
 
 def _table(node: exp.Expr) -> None:
@@ -147,10 +178,15 @@ def _literal(node: exp.Expr) -> None:
 
 
 def _call(node: exp.Expr) -> None:
-    if not isinstance(node.this, str) or node.this not in FUNCTIONS | {"dictGetOrDefault"}:
-        raise _refused(f"function {str(node.this)[:40]!r}")
     if node.this == "dictGetOrDefault":
         _dictionary(node)
+    elif node.this not in FUNCTIONS:
+        raise _refused(f"function {str(node.this)[:40]!r}")
+
+
+def _aggregate(node: exp.Expr) -> None:
+    if node.this not in AGGREGATES:
+        raise _refused(f"function {str(node.this)[:40]!r}")
 
 
 def _dictionary(node: exp.Expr) -> None:
@@ -177,12 +213,13 @@ def _refused(what: str) -> QueryError:
     return QueryError(f"refused: {what}", hint="docs/queries.md shows what a query may use")
 
 
-_SPECIAL = {
+_SPECIAL: dict[type, Callable[[exp.Expr], None]] = {
     exp.Table: _table,
     exp.Identifier: _identifier,
     exp.Column: _column,
     exp.Literal: _literal,
     exp.Anonymous: _call,
+    exp.AnonymousAggFunc: _aggregate,
     exp.ParameterizedAgg: _parametric,
     exp.Join: _join,
 }

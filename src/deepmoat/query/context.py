@@ -19,7 +19,7 @@ class Context:
         except (ValueError, OSError) as exc:
             raise QueryError(f"no such time zone: {zone[:80]!r}", hint="such as Asia/Shanghai") from exc
         self.now, self.zone = now, zone
-        self._tables, self._columns, self._variables = count(), count(), count()
+        self._tables, self._columns = count(), count()
         self._left = NODES
 
     def table(self) -> str:
@@ -29,10 +29,6 @@ class Context:
     def column(self) -> str:
         """A name for a projection, used once."""
         return f"c{next(self._columns)}"
-
-    def variable(self) -> str:
-        """A name for a lambda's variable, used once."""
-        return f"v{next(self._variables)}"
 
     def spend(self, nodes: int = 1) -> None:
         """Account for what is written: CTEs that use CTEs must not double without end."""

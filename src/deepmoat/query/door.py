@@ -45,7 +45,7 @@ class Door:
         self._run, self.max_rows = run, max_rows
 
     def ask(self, query: Query, now: datetime) -> Result:
-        """The answer. QueryError for what cannot be compiled or ran past a limit; TransientError when busy."""
+        """The answer; QueryError for what cannot be compiled or ran past a limit, TransientError when busy."""
         compiled = self.compile(query, now)
         try:
             answer = self._run(compiled.sql, compiled.parameters)

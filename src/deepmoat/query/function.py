@@ -16,7 +16,7 @@ from deepmoat.kit.errors import QueryError
 from deepmoat.kit.family import Family
 from deepmoat.query.context import Context
 from deepmoat.query.kinds import Type
-from deepmoat.query.tree import Node, call
+from deepmoat.query.tree import Node, aggregate, call
 from deepmoat.query.values import Value, convert
 
 Build = Callable[..., Node]
@@ -54,7 +54,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     def lower(self, values: Sequence[Value], context: Context, *, distinct: bool = False) -> Value:
         """The call with ``values``; QueryError naming the function and the argument."""
         self._count(len(values))
-        if self.raw:
+        if self.raw and not distinct:
             return self.raw(values, context)
         nodes = [self._argument(i, v, context) for i, v in enumerate(values)]
         gives = self.gives if isinstance(self.gives, Type) else self.gives(values)
@@ -62,10 +62,10 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
     def _built(self, nodes: list[Node], context: Context, distinct: bool) -> Node:
         if distinct and self.distinct is None:
-            raise QueryError(f"{self.name}(distinct …) makes no difference", hint="leave distinct out")
+            raise QueryError(f"{self.name}(distinct …) is not supported", hint="count, sum, avg, array_agg")
         build = self.distinct if distinct and self.distinct else self.build
         if isinstance(build, str):
-            return call(build, *nodes)
+            return aggregate(build, *nodes) if self.aggregate else call(build, *nodes)
         return build(*nodes, context=context) if self.zoned else build(*nodes)
 
     def _argument(self, index: int, value: Value, context: Context) -> Node:

@@ -19,6 +19,7 @@ _SOLID = (
     exp.Column,
     exp.Literal,
     exp.Anonymous,
+    exp.AnonymousAggFunc,
     exp.ParameterizedAgg,
     exp.Paren,
     exp.Null,
@@ -62,6 +63,11 @@ def null() -> exp.Null:
 def call(name: str, *arguments: Node) -> exp.Anonymous:
     """A call of a ClickHouse function."""
     return exp.Anonymous(this=name, expressions=[_free(a) for a in arguments])
+
+
+def aggregate(name: str, *arguments: Node) -> exp.AnonymousAggFunc:
+    """A call of a ClickHouse aggregate."""
+    return exp.AnonymousAggFunc(this=name, expressions=[_free(a) for a in arguments])
 
 
 def parametric(name: str, parameters: Sequence[Node], *arguments: Node) -> exp.ParameterizedAgg:

@@ -12,6 +12,17 @@ from deepmoat.query.tree import Node, call
 from deepmoat.query.values import Value, convert, network
 
 COUNTRIES = ("moat.countries", "code")
+_PRIVATE = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "127.0.0.0/8",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+)
 
 
 def _within(values: Sequence[Value], context: Context) -> Value:
@@ -31,8 +42,7 @@ def _country(node: Node, language: Node | None = None) -> Node:
 
 def _private(node: Node) -> Node:
     """RFC 1918, RFC 6598, RFC 3927, loopback and RFC 4193."""
-    ranges = "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 169.254.0.0/16 127.0.0.0/8 ::1/128 fc00::/7 fe80::/10"
-    ends = [e for r in ranges.split() if (e := network(r))]
+    ends = [e for r in _PRIVATE if (e := network(r))]
     inside = tree.some(tree.between(node, *e) for e in ends)
     assert inside is not None  # noqa: S101
     return call("if", inside, tree.text("intranet"), tree.text("internet"))

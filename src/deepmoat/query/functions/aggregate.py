@@ -10,7 +10,7 @@ from deepmoat.query import tree
 from deepmoat.query.context import Context
 from deepmoat.query.function import Example, Function, Functions, same
 from deepmoat.query.kinds import ANY, BOOLEAN, INTEGER, NUMBER, Type, array
-from deepmoat.query.tree import Node, call, parametric
+from deepmoat.query.tree import Node, aggregate, call, parametric
 from deepmoat.query.values import Value, convert
 
 LONGEST = 10_000  # values one array_agg keeps
@@ -18,7 +18,7 @@ LONGEST = 10_000  # values one array_agg keeps
 
 def _sum(values: Sequence[Value], context: Context) -> Value:
     whole = values[0].type == INTEGER
-    return Value(call("sumOrNull", convert(values[0], NUMBER, context)), INTEGER if whole else NUMBER)
+    return Value(aggregate("sumOrNull", convert(values[0], NUMBER, context)), INTEGER if whole else NUMBER)
 
 
 def _elements(values: Sequence[Value]) -> Type:
@@ -54,7 +54,7 @@ class Aggregates(Functions):
             optional=1,
             gives=INTEGER,
             build="count",
-            distinct=lambda x: call("uniqExact", x),
+            distinct=lambda x: aggregate("uniqExact", x),
             aggregate=True,
             example=Example("count(*)", 4),
         ),
@@ -71,6 +71,7 @@ class Aggregates(Functions):
             takes=(NUMBER,),
             gives=NUMBER,
             raw=_sum,
+            distinct=lambda x: aggregate("sumDistinctOrNull", x),
             aggregate=True,
             example=Example("sum(body_bytes_sent)", 3500),
         ),
@@ -79,6 +80,7 @@ class Aggregates(Functions):
             takes=(NUMBER,),
             gives=NUMBER,
             build="avgOrNull",
+            distinct=lambda x: aggregate("avgDistinctOrNull", x),
             aggregate=True,
             example=Example("avg(duration)", 0.5),
         ),

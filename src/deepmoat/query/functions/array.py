@@ -23,7 +23,7 @@ def _joined(values: Sequence[Value], context: Context) -> Value:
     items, kind = values[0].node, values[0].type
     if kind.name != "array" or kind.of is None:
         raise QueryError(f"array_join wants an array, not {kind}")
-    variable = context.variable()
+    variable = "v0"  # nested array_joins each have their own
     inner = as_text(Value(tree.column(variable), kind.of), context)
     if len(values) > 2:
         inner = call("ifNull", call("toString", inner), convert(values[2], TEXT, context))

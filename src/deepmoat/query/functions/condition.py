@@ -1,6 +1,6 @@
 """Choices between values. IF and CASE are part of the grammar; see sql/expressions.py."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from deepmoat.query import tree
@@ -22,7 +22,7 @@ def _nullif(values: Sequence[Value], context: Context) -> Value:
     return Value(call("if", equal, tree.null(), values[0].node), values[0].type)
 
 
-def _extreme(name: str) -> object:
+def _extreme(name: str) -> Callable[[Sequence[Value], Context], Value]:
     def lower(values: Sequence[Value], context: Context) -> Value:
         nodes, kind = common(values, context)
         return Value(call(name, *nodes), kind)

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from deepmoat.query.function import Example, Function, Functions
 from deepmoat.query.kinds import NUMBER
-from deepmoat.query.tree import Node, call
+from deepmoat.query.tree import Node, aggregate, call
 
 
 def _geometric(node: Node) -> Node:
-    return call("exp", call("avgOrNull", call("log", node)))
+    return call("exp", aggregate("avgOrNull", call("log", node)))
 
 
 def _one(name: str, build: str, value: float) -> Function:

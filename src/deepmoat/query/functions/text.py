@@ -50,7 +50,7 @@ class Text(Functions):
             repeats=True,
             gives=TEXT,
             raw=_concat,
-            example=Example("concat(client_address, '/', status)", "192.0.2.1/200"),
+            example=Example("concat(max(client_address), '/', max(status))", "2001:db8::1/403"),
         ),
         Function(
             name="length",

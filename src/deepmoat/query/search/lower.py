@@ -12,7 +12,7 @@ from deepmoat.kit.errors import QueryError
 from deepmoat.model import Column, Logstore
 from deepmoat.query import kinds, tree
 from deepmoat.query.place import refusal
-from deepmoat.query.scope import SECONDS, attribute, seconds
+from deepmoat.query.scope import SECONDS, seconds
 from deepmoat.query.search import match
 from deepmoat.query.search.parse import parse
 from deepmoat.query.search.terms import (

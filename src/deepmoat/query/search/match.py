@@ -1,7 +1,7 @@
 r"""Words as regular expressions (RE2).
 
-Text is cut into words at spaces and at ``, ' " ; = ( ) [ ] { } ? @ & < > / :``, the tokens an SLS index has by
-default. A word matches whole words, in any case. A word of non-ASCII text (Chinese has no spaces)
+Text is cut into words at spaces and at ``, ' " ; = ( ) [ ] { } ? @ & < > / :``, the tokens an SLS index
+has by default. A word matches whole words, in any case. A word of non-ASCII text (Chinese has no spaces)
 matches anywhere, and so does one that is all separators.
 """
 

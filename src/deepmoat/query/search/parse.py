@@ -41,10 +41,10 @@ class _Parser:
         self.at = self.depth = self.terms = 0
 
     def whole(self) -> Term:
-        if self._now.kind == "end":
+        if self._is("end"):
             return Everything()
         term = self._or()
-        if self._now.kind != "end":
+        if not self._is("end"):
             raise self._unexpected()
         return term
 
@@ -66,7 +66,7 @@ class _Parser:
 
     def _and(self) -> Term:
         parts = [self._atom()]
-        while self._now.kind not in {"end", ")"} and not self._now.says("or", "not"):
+        while not self._is("end", ")") and not self._now.says("or", "not"):
             if self._now.says("and"):
                 self._take()
                 if self._now.says("not"):  # A and not B
@@ -75,19 +75,19 @@ class _Parser:
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
     def _atom(self) -> Term:
-        if self._now.kind == "(":
+        if self._is("("):
             return self._group()
-        if self._now.says("and", "or", "not") or self._now.kind not in {"word", "quoted", "phrase"}:
+        if self._now.says("and", "or", "not") or not self._is("word", "quoted", "phrase"):
             raise self._unexpected()
         self.terms += 1
         if self.terms > MOST:
             raise QueryError("the search has too many terms", hint=f"at most {MOST}")
         token = self._take()
-        if self._now.kind == "colon" and token.kind != "phrase":
+        if self._is("colon") and token.kind != "phrase":
             return self._value(token)
-        if self._now.kind == "sign" and token.kind != "phrase":
+        if self._is("sign") and token.kind != "phrase":
             return self._compared(token)
-        if self._now.kind == "word" and self._now.text == "in" and self._next.kind in {"[", "("}:
+        if self._is("word") and self._now.text == "in" and self._next.kind in {"[", "("}:
             return self._range(token)
         return _words(token)
 
@@ -97,7 +97,7 @@ class _Parser:
         if self.depth > DEEPEST:
             raise refusal("nested too deeply", self.query, opened.at, hint=f"at most {DEEPEST} levels")
         term = self._or()
-        if self._now.kind != ")":
+        if not self._is(")"):
             raise refusal("the parenthesis never closes", self.query, opened.at)
         self._take()
         self.depth -= 1
@@ -138,6 +138,9 @@ class _Parser:
             hint = "quote text; write not key:value for what is not so"
             raise refusal(f"{token.text[:40]!r} is no number", self.query, token.at, hint=hint)
         return token.text
+
+    def _is(self, *kinds: str) -> bool:
+        return self._now.kind in kinds
 
     @property
     def _now(self) -> Token:

@@ -1,18 +1,17 @@
 """Expressions: each kind of Presto node, and what it becomes. What is not listed is refused."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from sqlglot import exp
 
 from deepmoat.kit.errors import QueryError
 from deepmoat.query import kinds, tree
 from deepmoat.query.context import Context
-from deepmoat.query.function import find
+from deepmoat.query.function import Function, find
 from deepmoat.query.kinds import ADDRESS, BOOLEAN, INTEGER, JSON, NUMBER, NUMERIC, TEXT, TIME, Type
 from deepmoat.query.scope import Scope
 from deepmoat.query.tree import Node, call
-from deepmoat.query.values import Value, common, convert, pair
+from deepmoat.query.values import Value, as_text, common, convert, pair
 
 DEEPEST = 100
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
@@ -37,11 +36,7 @@ _CASTS: dict[exp.DType, Type] = {
 }
 
 
-class Subqueries(Protocol):
-    """Lowers a SELECT inside an expression."""
-
-    def __call__(self, query: exp.Query) -> tuple[exp.Query, list[Type]]:
-        """The lowered query and the types of its columns."""
+Subqueries = Callable[[Node], tuple[exp.Query, list[Type]]]  # lowers a SELECT inside an expression
 
 
 class Expressions:
@@ -189,6 +184,8 @@ class Expressions:
         lowered, types = self.subqueries(query)
         if len(types) != 1:
             raise QueryError(f"in (select …) wants one column, not {len(types)}")
+        if (what.type, types[0]) == (ADDRESS, TEXT):
+            what = Value(as_text(what, self.context), TEXT)
         if types[0] != what.type and not {types[0], what.type} <= NUMERIC:
             raise QueryError(f"cannot compare {what.type} with {types[0]}", hint="cast(x as …) converts")
         return Value(exp.In(this=tree.solid(what.node), query=exp.Subquery(this=lowered)), BOOLEAN)
@@ -273,24 +270,30 @@ class Expressions:
         return Value(call("arrayElementOrNull", of.node, position), of.type.of or kinds.ANY)
 
     def _call(self, node: exp.Anonymous) -> Value:
-        name = node.name.lower()
-        function = find(name)
+        function = find(node.name)
         if function.aggregate:
-            return self._aggregated(node)
+            return self._aggregated(function, node.expressions)
         return function.lower([self.lower(n) for n in node.expressions], self.context)
 
-    def _aggregated(self, node: exp.Anonymous) -> Value:
+    def _aggregated(self, function: Function, arguments: list[Node], only: Node | None = None) -> Value:
+        """An aggregate; ``only`` is the condition of ``filter (where …)``."""
         if self._inside_aggregate:
-            raise QueryError(f"{node.name} inside an aggregate", hint="use a sub-query")
+            raise QueryError(f"{function.name} inside an aggregate", hint="use a sub-query")
         self._inside_aggregate = True
-        arguments, distinct = list(node.expressions), False
-        if arguments and isinstance(arguments[0], exp.Distinct):
-            arguments, distinct = list(arguments[0].expressions), True
-        if node.name.lower() == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star):
+        distinct = bool(arguments) and isinstance(arguments[0], exp.Distinct)
+        arguments = arguments[0].expressions if distinct else arguments
+        if function.name == "count" and [type(a) for a in arguments] == [exp.Star]:
             arguments = []
         values = [self.lower(n) for n in arguments]
+        if only is not None:
+            values = _filtered(self.condition(only), values)
         self._inside_aggregate = False
-        return find(node.name).lower(values, self.context, distinct=distinct)
+        return function.lower(values, self.context, distinct=distinct)
+
+    def _filter(self, node: exp.Filter) -> Value:
+        if not isinstance(node.this, exp.Anonymous) or not find(node.this.name).aggregate:
+            raise QueryError("filter (where …) wants an aggregate before it")
+        return self._aggregated(find(node.this.name), node.this.expressions, node.expression.this)
 
     def _substring(self, node: exp.Substring) -> Value:
         arguments = [node.args[k] for k in ("this", "start", "length") if node.args.get(k)]
@@ -323,6 +326,12 @@ def _flat(kind: type[exp.Connector], node: Node) -> list[Node]:
     return found
 
 
+def _filtered(only: Node, values: list[Value]) -> list[Value]:
+    """NULLs are left out of aggregates: so is what becomes NULL where the condition does not hold."""
+    first = values[0] if values else Value(tree.number(1), INTEGER)
+    return [Value(call("if", only, first.node, tree.null()), first.type), *values[1:]]
+
+
 def _pattern(pattern: str, escape: str) -> str:
     r"""A LIKE pattern as ClickHouse reads it, whose escape is always the backslash.
 
@@ -345,7 +354,7 @@ def _cast(value: Value, want: Type, context: Context) -> Node:
     if want == value.type or value.type == kinds.NULL:
         return value.node
     if want == INTEGER:
-        return _to_integer(value)
+        return _to_integer(value, context)
     if want == BOOLEAN:
         return _to_boolean(value, context)
     if want == NUMBER and value.type == TEXT:
@@ -355,12 +364,13 @@ def _cast(value: Value, want: Type, context: Context) -> Node:
     return call("toFloat64", value.node) if want == NUMBER else convert(value, want, context)
 
 
-def _to_integer(value: Value) -> Node:
+def _to_integer(value: Value, context: Context) -> Node:
     """Presto rounds halves away from zero; text must be a whole number."""
     if value.type in {TEXT, JSON}:
         return call("toInt64OrNull", value.node)
     if value.type == NUMBER:
-        return call("accurateCastOrNull", find("round").build(value.node), tree.text("Int64"))  # type: ignore[operator]
+        rounded = find("round").lower([value], context)
+        return call("accurateCastOrNull", rounded.node, tree.text("Int64"))
     if value.type in {INTEGER, BOOLEAN}:
         return call("toInt64", value.node)
     raise QueryError(f"cannot cast {value.type} to integer", hint="to_unixtime(x) for a time")
@@ -379,7 +389,6 @@ def _name(node: Node) -> str:
     return type(node).__name__.lower()
 
 
-_Handler = Callable[[Expressions, "object"], Value]
 _HANDLERS: dict[type[Node], Callable[..., Value]] = {
     exp.Paren: Expressions._paren,
     exp.Literal: Expressions._literal,
@@ -408,6 +417,7 @@ _HANDLERS: dict[type[Node], Callable[..., Value]] = {
     exp.Array: Expressions._array,
     exp.Bracket: Expressions._element,
     exp.Anonymous: Expressions._call,
+    exp.Filter: Expressions._filter,
     exp.Substring: Expressions._substring,
     exp.StrPosition: Expressions._position,
     exp.Extract: Expressions._extracted,

@@ -1,11 +1,11 @@
 """Text to Presto's tree, by a sqlglot dialect that knows no functions: each call stays as written."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlglot import ParseError, TokenError, TokenType, exp
 from sqlglot.dialects.presto import Presto
 from sqlglot.parsers.presto import PrestoParser
-from sqlglot.tokens import Token
 
 from deepmoat.kit.errors import QueryError
 from deepmoat.query.place import refusal
@@ -46,7 +46,7 @@ def parse(text: str) -> exp.Query:
     return statements[0]
 
 
-def _bounded(text: str, tokens: Sequence[Token]) -> None:
+def _bounded(text: str, tokens: Sequence[Any]) -> None:
     """Refuse what would nest too deeply for the parser, before it meets it."""
     if len(tokens) > MOST:
         raise QueryError(f"the SQL is too long: {len(tokens)} words", hint=f"at most {MOST}")

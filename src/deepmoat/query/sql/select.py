@@ -13,10 +13,9 @@ from deepmoat.kit.errors import QueryError
 from deepmoat.model import LOGSTORES, Logstore
 from deepmoat.query import tree
 from deepmoat.query.context import Context
-from deepmoat.query.function import known
 from deepmoat.query.kinds import BOOLEAN, Type
 from deepmoat.query.scope import Field, Scope, Source, fields
-from deepmoat.query.sql.expressions import Expressions
+from deepmoat.query.sql.expressions import Expressions, Subqueries
 from deepmoat.query.tree import Node, call
 from deepmoat.query.values import Value
 
@@ -106,7 +105,8 @@ class Lowering:
         left, right = self.query(node.this, ctes), self.query(node.expression, ctes)
         if len(left.fields) != len(right.fields):
             raise QueryError(f"union of {len(left.fields)} and {len(right.fields)} columns")
-        both = exp.Union(this=left.tree, expression=right.tree, distinct=bool(node.args.get("distinct")))
+        sides = exp.Subquery(this=left.tree), exp.Subquery(this=right.tree)
+        both = exp.Union(this=sides[0], expression=sides[1], distinct=bool(node.args.get("distinct")))
         source = Source(self.context.table(), frozenset(), left.fields)
         select = exp.Select(expressions=[], from_=exp.From(this=_derived(both, source.table)))
         return _Clauses(self, Scope([source]), ctes).finish(select, _all(source, self.context), node)
@@ -134,10 +134,10 @@ class Lowering:
             raise _unreadable(node)
         return _derived(self.records(logstore), table), Source(table, names, fields(logstore), logstore)
 
-    def subquery(self, ctes: Mapping[str, exp.Query]) -> Callable[[exp.Query], tuple[exp.Query, list[Type]]]:
+    def subqueries(self, ctes: Mapping[str, exp.Query]) -> Subqueries:
         """How expressions lower a SELECT inside them."""
 
-        def lower(query: exp.Query) -> tuple[exp.Query, list[Type]]:
+        def lower(query: Node) -> tuple[exp.Query, list[Type]]:
             lowered = self.query(query, ctes)
             return lowered.tree, [f.type for f in lowered.fields]
 
@@ -149,7 +149,7 @@ class _Clauses:
 
     def __init__(self, lowering: Lowering, scope: Scope, ctes: Mapping[str, exp.Query]) -> None:
         self.lowering, self.scope = lowering, scope
-        self.expressions = Expressions(scope, lowering.context, lowering.subquery(ctes))
+        self.expressions = Expressions(scope, lowering.context, lowering.subqueries(ctes))
 
     def finish(self, select: exp.Select, projections: Sequence[Projection], node: Node) -> Lowered:
         """Projections, ORDER BY and LIMIT onto ``select``."""
@@ -345,23 +345,7 @@ def _own(node: Node) -> Iterator[Node]:
 
 
 def _is_aggregate(node: Node) -> bool:
-    return isinstance(node, exp.ParameterizedAgg) or (
-        isinstance(node, exp.Anonymous) and node.name in aggregate_names()
-    )
-
-
-def aggregate_names() -> frozenset[str]:
-    """ClickHouse's names of the aggregates our functions use."""
-    return _AGGREGATES
-
-
-_AGGREGATES = frozenset(
-    {
-        "anyOrNull", "argMaxOrNull", "argMinOrNull", "avgOrNull", "corrOrNull", "count", "countIf", "maxOrNull",
-        "minOrNull", "stddevPopOrNull", "stddevSampOrNull", "sumOrNull", "uniq", "uniqExact", "varPopOrNull",
-        "varSampOrNull",
-    }
-)  # fmt: skip
+    return isinstance(node, exp.AggFunc)
 
 
 def _all(source: Source, context: Context) -> list[Projection]:
