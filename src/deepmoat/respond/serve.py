@@ -23,6 +23,7 @@ from deepmoat.respond.enforce.edge import Orders, decode, encode, next_version
 from deepmoat.respond.ledger import in_force, next_end
 
 STUCK = 10.0
+_LONGEST_WAIT = 5.0  # the clock may be set while we wait for an end
 _LOG = logging.getLogger("deepmoat.respond")
 
 
@@ -45,7 +46,7 @@ class ActionServer:
         self.orders = Orders(_last_version(self.snapshot))
         self._line = encode(self.orders)
         self._clients: set[_Client] = set()
-        self._changed = asyncio.Event()
+        self._changed, self._ends = asyncio.Event(), asyncio.Event()
 
     @property
     def clients(self) -> int:
@@ -61,6 +62,7 @@ class ActionServer:
         for client in self._clients:
             client.fresh.set()
         self._changed.set()
+        self._ends.set()
         gauge("deepmoat_respond_actions_in_force", len(kept))
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
@@ -133,8 +135,11 @@ class ActionServer:
             if len(in_force(self.orders.actions, now)) < len(self.orders.actions):
                 self.publish(self.orders.actions)
             end = next_end(self.orders.actions, now)
-            wait = 0.5 if end is None else min(0.5, max(0.0, (end - now).total_seconds()) + 0.001)
-            await asyncio.sleep(wait)
+            wait = _LONGEST_WAIT if end is None else min(_LONGEST_WAIT, (end - now).total_seconds() + 0.001)
+            self._ends.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._ends.wait()
 
 
 def _ignore(_task: object) -> None:

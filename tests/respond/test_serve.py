@@ -1,0 +1,222 @@
+"""The push server with real unix-socket clients, quick ones, stuck ones and ones that leave."""
+
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from deepmoat.kit.errors import ConfigError
+from deepmoat.model import Action
+from deepmoat.respond.enforce.edge import Orders, decode, encode, next_version
+from deepmoat.respond.ledger import in_force, next_end
+from deepmoat.respond.serve import ActionServer
+
+
+def action(name: str = "A", seconds: float = 600, targets: int = 1) -> Action:
+    now = datetime.now(UTC)
+    return Action(
+        id=name,
+        kind="block",
+        targets=tuple(
+            (("client_address", f"10.{n // 65536}.{n // 256 % 256}.{n % 256}"),) for n in range(targets)
+        ),
+        cause="test",
+        reason="test",
+        start=now,
+        end=now + timedelta(seconds=seconds),
+    )
+
+
+@asynccontextmanager
+async def running(folder: Path, stuck: float = 10.0) -> AsyncIterator[ActionServer]:
+    server, ready = ActionServer(folder, stuck=stuck), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(server.serve(ready))
+        await asyncio.wait_for(ready.wait(), 5)
+        yield server
+        task.cancel()
+
+
+async def line(reader: asyncio.StreamReader) -> Orders:
+    return decode(await asyncio.wait_for(reader.readuntil(b"\n"), 5))
+
+
+async def connect(server: ActionServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_unix_connection(str(server.socket), limit=100_000_000)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20))  # type: ignore[arg-type]
+
+
+def test_each_client_gets_the_whole_state_on_connect_and_on_every_change(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path / "run") as server:
+            server.publish([action("A")])
+            pairs = [await connect(server) for _ in range(4)]
+            firsts = [await line(reader) for reader, _ in pairs]
+            assert {tuple(a.id for a in o.actions) for o in firsts} == {("A",)}
+            server.publish([action("A"), action("B")])
+            seconds = [await line(reader) for reader, _ in pairs]
+            assert all(two.version > one.version for one, two in zip(firsts, seconds, strict=True))
+            assert {len(o.actions) for o in seconds} == {2}
+            for _, writer in pairs:
+                writer.close()
+            await until(lambda: server.clients == 0)
+
+    run(test)
+
+
+def test_the_socket_and_the_snapshot_belong_to_their_owner_alone(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path / "run") as server:
+            await until(server.snapshot.exists)
+            modes = [
+                stat.S_IMODE(p.stat().st_mode) for p in (server.socket, server.snapshot, tmp_path / "run")
+            ]
+            assert modes == [0o600, 0o600, 0o700]
+        assert not server.socket.exists() and server.snapshot.exists()
+
+    run(test)
+
+
+def test_a_client_that_never_reads_holds_up_nobody_and_is_cut_off(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path / "run", stuck=0.3) as server:
+            stuck_reader, stuck = await connect(server)
+            stuck.transport.pause_reading()  # type: ignore[attr-defined]
+            reader, writer = await connect(server)
+            assert (await line(reader)).actions == ()
+            for n in range(5):
+                server.publish([action(f"A{n}", targets=20_000)])
+                assert (await line(reader)).actions[0].id == f"A{n}"
+            await until(lambda: server.clients == 1)
+            writer.close()
+            stuck.close()
+
+    run(test)
+
+
+def test_a_slow_client_skips_versions_and_gets_the_newest(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path / "run") as server:
+            reader, writer = await connect(server)
+            await line(reader)
+            for n in range(50):
+                server.publish([action(f"A{n}")])
+            got = await line(reader)
+            while got.actions[0].id != "A49":
+                got = await line(reader)
+            assert got == server.orders
+            writer.close()
+
+    run(test)
+
+
+def test_an_action_is_taken_back_when_it_ends(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path / "run") as server:
+            reader, writer = await connect(server)
+            await line(reader)
+            server.publish([action("short", seconds=0.2), action("long")])
+            assert {a.id for a in (await line(reader)).actions} == {"long", "short"}
+            assert [a.id for a in (await line(reader)).actions] == ["long"]
+            writer.close()
+
+    run(test)
+
+
+def test_noise_from_a_client_is_ignored(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path / "run") as server:
+            reader, writer = await connect(server)
+            writer.write(os.urandom(100_000))
+            await line(reader)
+            server.publish([action()])
+            assert len((await line(reader)).actions) == 1
+            writer.close()
+
+    run(test)
+
+
+def test_a_stale_socket_of_a_dead_process_is_replaced_and_versions_go_on(tmp_path: Path) -> None:
+    async def test() -> None:
+        folder = tmp_path / "run"
+        async with running(folder) as server:
+            server.publish([action()])
+            await until(server.snapshot.exists)
+            await until(lambda: decode(server.snapshot.read_bytes()).version == server.orders.version)
+            before = server.orders.version
+        server.socket.touch()
+        server.snapshot.write_bytes(encode(Orders(before + 10**9)))
+        async with running(folder) as again:
+            again.publish([])
+            assert again.orders.version > before + 10**9
+
+    run(test)
+
+
+def test_a_socket_path_that_is_too_long_says_so(tmp_path: Path) -> None:
+    async def test() -> None:
+        server = ActionServer(tmp_path / ("x" * 120))
+        with pytest.raises(ConfigError, match="107 bytes"):
+            await server.serve()
+
+    run(test)
+
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_serve import ActionServer, action
+async def main():
+    server = ActionServer(Path(sys.argv[1]))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve())
+        for n in range(10**9):
+            server.publish([action(f"A{{n}}", targets=300)])
+            await asyncio.sleep(0)
+            if n == 20: print("going", flush=True)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.system
+def test_a_killed_core_leaves_a_whole_snapshot(tmp_path: Path) -> None:
+    program = PROGRAM.format(here=str(Path(__file__).parent))
+    for _ in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "run")], stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None and child.stdout.readline() == b"going\n"
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        orders = decode((tmp_path / "run" / "actions.json").read_bytes())
+        assert len(orders.actions) <= 1 and orders.version >= 0
+
+
+def test_what_is_in_force_and_when_that_changes() -> None:
+    now = datetime.now(UTC)
+    actions = [action("A", seconds=-1), action("B", seconds=50), action("C", seconds=20)]
+    assert [a.id for a in in_force(actions, now)] == ["B", "C"]
+    assert next_end(actions, now) == actions[2].end and next_end([], now) is None
+
+
+def test_versions_only_grow() -> None:
+    assert next_version(5, 0.0) == 6 and next_version(5, 1.0) == 1000
