@@ -31,17 +31,27 @@ def deepmoat(
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, env=full)
 
 
+SETTINGS = """
+[api]
+listen = "127.0.0.1:{core}"
+[edge]
+listen = "127.0.0.1:{edge}"
+workers = 1
+trusted_forwarders = ["127.0.0.1/32"]
+[[edge.backends]]
+address = "127.0.0.1:{backend}"
+"""
+
+
 class Moat:
     """One data folder, one settings file, and the process that runs on them."""
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    def __init__(self, folder: Path, settings: str = "", *, backend: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.core, self.edge = folder, free_port(), free_port()
         self.settings = folder / "moat.toml"
-        text = settings.format(edge=self.edge, core=self.core) if settings else ""
-        if "[api]" not in text:
-            text += f"\n[api]\nlisten = "127.0.0.1:{self.core}"\n"
-        self.settings.write_text(text)
+        text = settings or SETTINGS
+        self.settings.write_text(text.format(edge=self.edge, core=self.core, backend=backend))
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "log"
 

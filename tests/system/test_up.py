@@ -13,20 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from moat import Moat, deepmoat, free_port, running
+from moat import Moat, deepmoat, running
 
 pytestmark = pytest.mark.system
-
-SETTINGS = """
-[edge]
-listen = "127.0.0.1:{edge}"
-workers = 1
-trusted_forwarders = ["127.0.0.1/32"]
-[[edge.backends]]
-address = "127.0.0.1:BACKEND"
-[api]
-listen = "127.0.0.1:{core}"
-"""
+BY_PATH = "status >= 500 | select url_path, count(*) as n group by url_path"
+JSON = {"Content-Type": "application/json"}
 
 
 class Backend(BaseHTTPRequestHandler):
@@ -76,7 +67,7 @@ def wait_for(what: object, seconds: float = 10) -> object:
 
 
 def test_up_serves_records_blocks_and_stops(tmp_path: Path, backend: int) -> None:
-    moat = Moat(tmp_path, SETTINGS.replace("BACKEND", str(backend)))
+    moat = Moat(tmp_path, backend=backend)
     with running(moat, "up"):
         key = moat.key("admin")
         wait_for(lambda: _answers(moat))
@@ -113,25 +104,20 @@ def _answers(moat: Moat) -> bool:
 
 
 def test_the_edge_goes_on_without_core_and_its_records_arrive_later(tmp_path: Path, backend: int) -> None:
-    moat = Moat(tmp_path, SETTINGS.replace("BACKEND", str(backend)))
-    edge = Moat(tmp_path, "")
-    edge.settings.write_text(moat.settings.read_text() if "BACKEND" not in moat.settings.read_text() else "")
-    moat.settings.write_text(SETTINGS.replace("BACKEND", str(backend)).format(edge=moat.edge, core=moat.core))
-    edge.settings = moat.settings
+    edge = Moat(tmp_path, backend=backend)
     edge.start("edge", ready=False)
     try:
-        wait_for(lambda: _answers(moat))
+        wait_for(lambda: _answers(edge))
         for n in range(20):
-            assert through(moat, "192.0.2.9", f"/alone/{n}") == 200
-        with running(moat, "core"):
-            key = moat.key("analyst")
-            wait_for(
-                lambda: (
-                    moat.rows("* | select count(*) as n where url_path like '/alone/%'", key)[0]["n"] == 20
-                )
-            )
-            moat.kill()
-            assert through(moat, "192.0.2.9", "/still") == 200
+            assert through(edge, "192.0.2.9", f"/alone/{n}") == 200
+        core = Moat(tmp_path, edge.settings.read_text().replace("{", "{{"))
+        core.core = edge.core
+        with running(core, "core"):
+            key = core.key("analyst")
+            text = "* | select count(*) as n where url_path like '/alone/%'"
+            wait_for(lambda: core.rows(text, key)[0]["n"] == 20)
+            core.kill()
+            assert through(edge, "192.0.2.9", "/still") == 200
     finally:
         assert edge.stop()[0] == 0
 
@@ -173,11 +159,11 @@ def test_a_misspelt_key_stops_up_before_anything_starts(tmp_path: Path) -> None:
 def test_a_taken_port_ends_up_with_the_reason(tmp_path: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
     try:
-        path = tmp_path / "moat.toml"
-        path.write_text(
-            f'[api]\nlisten = "127.0.0.1:{server.server_address[1]}"\n[edge]\nlisten = "127.0.0.1:{free_port()}"\nworkers = 1\n'
-        )
-        done = deepmoat("up", "--settings", str(path), timeout=60)
+        moat = Moat(tmp_path, backend=1)
+        taken = f"127.0.0.1:{server.server_address[1]}"
+        text = moat.settings.read_text().replace(f"127.0.0.1:{moat.core}", taken)
+        moat.settings.write_text(text)
+        done = deepmoat("up", "--settings", str(moat.settings), timeout=60)
         assert done.returncode == 1 and "cannot listen" in done.stderr and "Traceback" not in done.stderr
     finally:
         server.server_close()
@@ -192,7 +178,7 @@ def test_the_command_line_asks_the_running_core_without_a_key(tmp_path: Path) ->
         def asked() -> object:
             done = deepmoat(
                 "query",
-                "status >= 500 | select url_path, count(*) as n group by url_path",
+                BY_PATH,
                 "--json",
                 "--settings",
                 str(moat.settings),
@@ -226,7 +212,7 @@ def test_backup_of_a_running_core_restores_to_the_same_records(tmp_path: Path) -
 
 
 def test_the_supervisors_death_drains_its_children(tmp_path: Path, backend: int) -> None:
-    moat = Moat(tmp_path, SETTINGS.replace("BACKEND", str(backend)))
+    moat = Moat(tmp_path, backend=backend)
     moat.start("up")
     assert moat.process is not None
     children = subprocess.run(
