@@ -20,7 +20,7 @@ LINE = "if(isValidUTF8(line), line, toValidUTF8(line))"
 class LineParser(Receiver):
     """A parser of one line format: ``plans`` says which lines become what."""
 
-    def check(self, body: bytes, now: float) -> Checked:
+    def check(self, body: bytes, now: float, logstore: str = "app") -> Checked:
         """Good lines, each ended by a newline; blank ones are no records."""
         limit = self.settings.max_line_bytes
         tidy = body.replace(b"\r\n", b"\n") if b"\r" in body else body

@@ -58,8 +58,11 @@ class Receiver(ABC):
         self.settings = context.settings
 
     @abstractmethod
-    def check(self, body: bytes, now: float) -> Checked:
-        """The records of ``body`` that can be read and are in range; ``now`` is seconds since 1970."""
+    def check(self, body: bytes, now: float, logstore: str = "app") -> Checked:
+        """The records of ``body`` that can be read into ``logstore`` and are in range.
+
+        ``now`` is seconds since 1970.
+        """
 
     @abstractmethod
     def loads(self, stream: Stream) -> Sequence[Load]:

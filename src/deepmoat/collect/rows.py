@@ -4,6 +4,8 @@ ClickHouse reads it with JSONEachRow into typed columns. ``checker`` is the same
 reads two million such lines a CPU second and, unlike ClickHouse, refuses a number that does not fit.
 """
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
 
@@ -12,11 +14,13 @@ import msgspec
 from deepmoat.collect.enrich.logins import plan as login_plan
 from deepmoat.collect.plan import Plan
 from deepmoat.collect.receiver import Context
+from deepmoat.kit.spool import Stream
 from deepmoat.model import LOGSTORES, Column
+from deepmoat.store.logs.load import Load
 
 _Map = dict[str, str]
 _KINDS: dict[str, Any] = {
-    "DateTime64(9, 'UTC')": Annotated[float, msgspec.Meta(gt=0)],
+    "DateTime64(9, 'UTC')": float | datetime,
     "UInt8": Annotated[int, msgspec.Meta(ge=0, le=2**8 - 1)],
     "UInt16": Annotated[int, msgspec.Meta(ge=0, le=2**16 - 1)],
     "UInt32": Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)],
@@ -45,6 +49,38 @@ def checker(logstore: str) -> msgspec.json.Decoder[list[Any]]:
     fields: list[Any] = [("time", field_type(LOGSTORES[logstore].columns[0]))]
     fields += [(c.name, field_type(c) | None, None) for c in columns]
     return msgspec.json.Decoder(msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False))
+
+
+def checked_as_is(body: bytes, logstore: str, earliest: float, latest: float, longest: int) -> int:
+    """How many rows ``body`` holds, when every line is one and may be loaded unread; else 0.
+
+    Times are seconds since 1970, ``longest`` is in bytes.
+    """
+    try:
+        rows = checker(logstore).decode_lines(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    times = [row.time if type(row.time) is float else _seconds(row.time) for row in rows]
+    if not times or min(times) < earliest or max(times) > latest:
+        return 0
+    lines = body.count(b"\n") + (not body.endswith(b"\n"))
+    if lines != len(rows) or body.count(b"}\n{") != lines - 1:
+        return 0
+    if len(body) > longest and max(map(len, body.split(b"\n"))) > longest:
+        return 0
+    return lines
+
+
+def _seconds(time: datetime) -> float:
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def loads(context: Context, stream: Stream) -> Sequence[Load]:
+    """The Loads of a segment of rows."""
+    load = plan(stream.logstore).load(context, stream)
+    if stream.logstore != "access":
+        return (load,)
+    return (load, logins(context).load(context, stream))
 
 
 def plan(logstore: str) -> Plan:

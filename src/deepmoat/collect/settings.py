@@ -1,6 +1,7 @@
 """``[collect]``: what is taken, up to which size and time, and what is redacted."""
 
 from datetime import UTC, datetime
+from zoneinfo import available_timezones
 
 from deepmoat.kit.settings import Settings
 
@@ -11,6 +12,7 @@ class CollectSettings(Settings, frozen=True):
     ``login_paths``: a POST to one of them is a login; 401 and 403 are failures, 2xx and 3xx successes.
     ``max_body_bytes`` bounds a request's body after decompression, ``max_line_bytes`` one record of it.
     ``earliest`` and ``future_seconds`` bound the times taken; outside is a broken clock or a broken line.
+    ``zone`` is the time zone of lines that name none (an IANA name).
     ``redact_secrets``: keys, tokens, passwords. ``redact_personal``: e-mail addresses and card numbers.
     ``spool_bytes``: how much may wait for the store before senders are told to wait (507).
     ``seal_seconds`` and ``seal_bytes`` end a segment, so that it is loaded.
@@ -34,11 +36,20 @@ class CollectSettings(Settings, frozen=True):
     max_line_bytes: int = 1 << 20
     earliest: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     future_seconds: float = 86_400.0
+    zone: str = "UTC"
     redact_secrets: bool = True
     redact_personal: bool = True
     spool_bytes: int = 4 << 30
     seal_seconds: float = 0.5
     seal_bytes: int = 16 << 20
+
+    def __post_init__(self) -> None:
+        """ValueError, which names the key, for values that cannot work."""
+        if self.zone not in available_timezones():
+            raise ValueError(f"zone {self.zone!r} is not an IANA time zone")
+        for name in ("max_body_bytes", "max_line_bytes", "spool_bytes", "seal_seconds", "seal_bytes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be more than 0")
 
     def earliest_seconds(self) -> float:
         """``earliest`` as seconds since 1970."""

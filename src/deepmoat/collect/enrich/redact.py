@@ -103,7 +103,7 @@ def literal(text: str) -> str:
 
 
 def _hash(text: str) -> str:
-    return f"concat('hmac:', substring(lower(HMAC('sha256', {text}, {{redaction_key:String}})), 1, 16))"
+    return f"concat('hmac:', lower(hex(substring(HMAC('sha256', {text}, {{redaction_key:String}}), 1, 8))))"
 
 
 def _hash_fenced(text: str, pattern: str, fenced: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from deepmoat.collect.receiver import Checked, Receiver, Refusal
-from deepmoat.collect.rows import logins, plan
+from deepmoat.collect.rows import loads
 from deepmoat.kit.spool import Stream
 from deepmoat.store.logs.load import Load
 
@@ -19,7 +19,7 @@ class Records(Receiver):
 
     SAMPLE = b'{"time": 1735725600.5, "http_request_method": "GET", "client_address": "192.0.2.1"}\n'
 
-    def check(self, body: bytes, now: float) -> Checked:
+    def check(self, body: bytes, now: float, logstore: str = "app") -> Checked:
         records = msgspec.json.Decoder(_Timed).decode_lines
         try:
             return Checked(body, len(records(body)))
@@ -27,10 +27,7 @@ class Records(Receiver):
             return Checked(b"", 0, (Refusal(1, str(exc)),))
 
     def loads(self, stream: Stream) -> Sequence[Load]:
-        load = plan(stream.logstore).load(self.context, stream)
-        if stream.logstore != "access":
-            return (load,)
-        return (load, logins(self.context).load(self.context, stream))
+        return loads(self.context, stream)
 
 
 class _Timed(msgspec.Struct, gc=False):

@@ -29,7 +29,7 @@ class Rejects(Receiver):
         b'"reason":"why","body":"what"}\n'
     )
 
-    def check(self, body: bytes, now: float) -> Checked:
+    def check(self, body: bytes, now: float, logstore: str = "app") -> Checked:
         try:
             return Checked(body, len(msgspec.json.Decoder(Reject).decode_lines(body)))
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
