@@ -9,7 +9,7 @@ from nicegui import ui
 
 from deepmoat.console.parts.frame import badge, card, empty, frame
 from deepmoat.console.parts.incident import KINDS, about, row
-from deepmoat.console.parts.words import clock, short
+from deepmoat.console.parts.words import clock, many, short
 from deepmoat.console.services import ConsoleServices
 from deepmoat.console.visit import visit_of
 from deepmoat.model import Incident, Query
@@ -123,7 +123,7 @@ def _order(kept: Kept, now: datetime) -> None:
         with ui.element("div").classes("moat-head"):
             badge(action.kind, "bad" if action.active(now) else "")
             ui.label(f"{clock(action.start)} to {clock(action.end)}").classes("moat-note moat-mono")
-        ui.label(f"{len(action.targets)} targets · {action.reason}")
+        ui.label(f"{many(len(action.targets), 'target')} · {action.reason}")
         by = f" · ended by {kept.ended_by}" if kept.ended_by else ""
         ui.label(f"would have hit {action.impact} good requests of the day before{by}").classes("moat-note")
 

@@ -125,8 +125,8 @@ class _Overview:
             ui.label(f"ends {ago(action.end, now)}").classes("moat-note")
             if self.visit.visitor.may("act"):
                 ui.button("End now", on_click=lambda: self._end(action.id)).props(
-                    "outline dense no-caps size=sm"
-                )
+                    "flat no-caps dense"
+                ).classes("moat-do")
 
     async def _end(self, id: str) -> None:
         try:

@@ -14,7 +14,7 @@ from deepmoat.console.parts.chart import Series, bars
 from deepmoat.console.parts.frame import empty, frame
 from deepmoat.console.parts.results import results
 from deepmoat.console.parts.trouble import trouble
-from deepmoat.console.parts.words import short
+from deepmoat.console.parts.words import many, short
 from deepmoat.console.services import ConsoleServices
 from deepmoat.console.visit import Visit, visit_of
 from deepmoat.identity.desk import check
@@ -174,10 +174,10 @@ def _ranges(since: str) -> dict[str, str]:
 
 
 def _summary(result: Result, buckets: Buckets | None) -> str:
-    found = f"{short(sum(buckets.counts))} records found, " if buckets else ""
-    rows = "1 row" if len(result.rows) == 1 else f"{len(result.rows)} rows"
-    cut = f" (cut at {result.limited})" if result.limited else ""
-    return f"{found}{rows} shown{cut} · {short(result.rows_read)} read in {result.elapsed * 1000:.0f} ms"
+    found = f"{many(sum(buckets.counts), 'record')} found, " if buckets else ""
+    first = "the first " if result.limited else ""
+    rows = f"{first}{many(len(result.rows), 'row')} shown"
+    return f"{found}{rows} · {short(result.rows_read)} read in {result.elapsed * 1000:.0f} ms"
 
 
 def _exports(asked: Asked) -> None:

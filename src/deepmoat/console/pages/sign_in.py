@@ -22,7 +22,7 @@ from deepmoat.identity.secret import form_token, same
 from deepmoat.kit.errors import PeerError
 
 OPEN = frozenset({"/sign-in", "/sign-out", "/assets/console.css", "/assets/mark.svg"})
-"""Paths that need no session (``/sign-out`` ends the one it is given, if any)."""
+"""Paths that need no session, with those under ``/sign-in/``. ``/sign-out`` ends the one it is given."""
 
 _MOST = 8192
 _POLICY = (
@@ -37,6 +37,7 @@ def routes(services: ConsoleServices) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     desk = _SignIn(services)
     router.add_api_route("/sign-in", desk.show, methods=["GET"])
+    router.add_api_route("/sign-in/{link}", desk.show, methods=["GET"])
     router.add_api_route("/sign-in", desk.sign_in, methods=["POST"])
     router.add_api_route("/sign-out", desk.sign_out, methods=["POST"])
     router.add_api_route("/assets/{name}", _asset, methods=["GET"])

@@ -55,8 +55,9 @@ def options(times: Sequence[float], series: Sequence[Series]) -> dict[str, Any]:
                 "name": one.name,
                 "type": "bar",
                 "stack": "all",
-                "barMaxWidth": 18,
+                "barMaxWidth": 48,
                 "barMinWidth": 2,
+                "barCategoryGap": "18%",
                 "itemStyle": {"color": one.colour},
                 "data": [[t * 1000, v] for t, v in zip(times, one.values, strict=True)],
             }

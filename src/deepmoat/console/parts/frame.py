@@ -18,6 +18,7 @@ _THEMES: dict[str, bool | None] = {"dark": True, "light": False}
 def frame(visit: Visit, active: str, title: str = "") -> Iterator[None]:
     """The page called ``active``; its content goes inside."""
     ui.page_title(f"{title or active} · deepmoat")
+    ui.colors(primary="#0b7285", dark="#141d23", dark_page="#0d1419")
     theme = ui.dark_mode(_THEMES.get(visit.theme))
     with ui.element("header").classes("moat-bar"):
         with ui.element("a").props('href="/"').classes("moat-brand"):

@@ -5,7 +5,7 @@ from datetime import datetime
 from nicegui import ui
 
 from deepmoat.console.parts.frame import badge
-from deepmoat.console.parts.words import ago, short
+from deepmoat.console.parts.words import ago, many
 from deepmoat.model import Incident, Severity
 
 KINDS = {
@@ -32,6 +32,5 @@ def row(incident: Incident, now: datetime) -> None:
 
 def about(incident: Incident) -> str:
     """Detector, size and countries in a line."""
-    many = "source" if incident.subject_count == 1 else "sources"
-    parts = [incident.detector, f"{short(incident.subject_count)} {many}", f"{short(incident.count)} records"]
+    parts = [incident.detector, many(incident.subject_count, "source"), many(incident.count, "record")]
     return " · ".join([*parts, *incident.countries[:5]])

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from nicegui import ui
 
-from deepmoat.model import LOGSTORES, Result
+from deepmoat.model import Result
 from deepmoat.query.split import split
 
 _LONGEST = 300
@@ -28,6 +28,21 @@ _PREFERRED = {
     "llm": ("time", "client_address", "gen_ai_request_model", "http_response_status_code"),
     "security": ("time", "client_address", "client_country", "event_action", "event_outcome", "user_name"),
 }
+_HEADINGS = {
+    "client_address": "client",
+    "client_country": "country",
+    "http_request_method": "method",
+    "url_path": "path",
+    "http_response_status_code": "status",
+    "duration": "seconds",
+    "user_agent_original": "user agent",
+    "gen_ai_request_model": "model",
+    "severity_text": "severity",
+    "service_name": "service",
+    "user_name": "user",
+    "event_action": "event",
+    "event_outcome": "outcome",
+}
 _OTHERS = ("time", "severity_text", "service_name", "user_name", "event_action", "reason", "body")
 
 
@@ -35,10 +50,11 @@ def results(result: Result, text: str, logstore: str) -> None:
     """The table, with a record's details on a click; says so when there is nothing."""
     shown = columns(result, text, logstore)
     details = _Details(result)
+    whole = not split(text)[1]
     head = [
         {
             "name": f"c{i}",
-            "label": result.columns[i],
+            "label": _HEADINGS.get(result.columns[i], result.columns[i]) if whole else result.columns[i],
             "field": f"c{i}",
             "align": "right" if _numeric(result, i) else "left",
             "sortable": True,
@@ -47,7 +63,7 @@ def results(result: Result, text: str, logstore: str) -> None:
     ]
     body = [{"id": n, **{f"c{i}": cell(row[i]) for i in shown}} for n, row in enumerate(result.rows)]
     table = ui.table(rows=body, columns=head, row_key="id", pagination=50).classes("moat-table")
-    table.props("flat dense wrap-cells=false separator=horizontal")
+    table.props("flat dense separator=horizontal")
     table.on("row-click", lambda event: details.open(event.args), js_handler="(e, row) => emit(row.id)")
 
 
@@ -89,7 +105,7 @@ def written(value: object) -> str:
 
 
 def fields(columns: tuple[str, ...], row: tuple[Any, ...]) -> list[tuple[str, str]]:
-    """Name and text of all that a record says; empty fields are left out, attributes come one by one.
+    """Name and text of all that a record says: no empty fields and zeros, attributes one by one.
 
     >>> fields(("a", "b", "attributes"), (1, "", {"x": "y"}))
     [('a', '1'), ('attributes.x', 'y')]
@@ -98,16 +114,9 @@ def fields(columns: tuple[str, ...], row: tuple[Any, ...]) -> list[tuple[str, st
     for name, value in zip(columns, row, strict=True):
         if isinstance(value, dict):
             pairs += [(f"{name}.{key}", written(item)) for key, item in value.items()]
-        elif value not in (None, "", "::"):
+        elif value not in (None, "", "::", 0):
             pairs.append((name, written(value)))
     return pairs
-
-
-def about(name: str, logstore: str) -> str:
-    """What a column holds."""
-    store = LOGSTORES.get(logstore)
-    column = store.column(name) if store else None
-    return column.about if column else ""
 
 
 class _Details:

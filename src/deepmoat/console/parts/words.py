@@ -13,9 +13,18 @@ def short(number: float) -> str:
     """
     letter, step = next((s for s in reversed(_STEPS) if abs(number) >= s[1]), _STEPS[0])
     scaled = number / step
-    if scaled == int(scaled) or abs(scaled) >= 10:
+    if abs(scaled - round(scaled)) < 0.05 or abs(scaled) >= 10:
         return f"{scaled:.0f}{letter}"
     return f"{scaled:.1f}{letter}" if abs(scaled) >= 1 else f"{scaled:.2g}{letter}"
+
+
+def many(number: float, noun: str) -> str:
+    """A number with its noun.
+
+    >>> many(1, "record"), many(2000, "record")
+    ('1 record', '2k records')
+    """
+    return f"{short(number)} {noun}" if number == 1 else f"{short(number)} {noun}s"
 
 
 def percent(part: float, whole: float) -> str:
