@@ -40,7 +40,9 @@ def put(database: Database, tmp_path: Path) -> Put:
 
 def _load(name: str) -> Load:
     columns = tuple(c for c in LOGSTORES[name].columns if c.name not in ("attributes", "body"))
-    structure = ", ".join(f"{c.name} {'String' if c.kind in ('text', 'address') else c.type}" for c in columns)
+    structure = ", ".join(
+        f"{c.name} {'String' if c.kind in ('text', 'address') else c.type}" for c in columns
+    )
     select = ", ".join(_value(c.name, c.kind) for c in columns)
     names = tuple(c.name for c in columns)
     return Load(name, "JSONEachRow", structure, names, f"SELECT {select} FROM {{file}}")

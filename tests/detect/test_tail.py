@@ -25,7 +25,9 @@ def test_it_is_the_exact_tail_above_the_mean(tries: int, hits: int, percent: int
 
 
 @given(st.integers(1, 10**7), st.data(), st.floats(0, 1))
-def test_it_is_a_logarithm_of_a_chance_whatever_the_counts(tries: int, data: st.DataObject, share: float) -> None:
+def test_it_is_a_logarithm_of_a_chance_whatever_the_counts(
+    tries: int, data: st.DataObject, share: float
+) -> None:
     hits = data.draw(st.integers(0, tries))
     assert log_tail(hits, tries, share) <= 0
 

@@ -12,7 +12,13 @@ COUNTRIES = ("DE", "US", "FR", "GB", "NL", "JP", "IN", "SG")
 BROWSERS = tuple(f"Mozilla/5.0 (X11; Linux x86_64) Chrome/{n}.0" for n in range(110, 130))
 PAGES = ("/", "/chat", "/docs", "/pricing", "/blog/select-a-model", "/account", "/search")
 ASSETS = tuple(f"/static/{name}.{kind}" for name in "abcdefghijklm" for kind in ("js", "css", "png", "woff2"))
-SEARCHES = ("q=select+a+union+rep", "q=it%27s+and+that%27s+all", "q=a+%3C+b", "q=drop+table+lamp", "page=2&sort=date")
+SEARCHES = (
+    "q=select+a+union+rep",
+    "q=it%27s+and+that%27s+all",
+    "q=a+%3C+b",
+    "q=drop+table+lamp",
+    "page=2&sort=date",
+)
 
 
 def access(time: float, client: str, path: str, **more: Any) -> Record:
@@ -154,9 +160,19 @@ def siege(start: float, sources: int = 40) -> Iterator[Record]:
 
 def scan(start: float) -> Iterator[Record]:
     """A scanner's list, two paths a second."""
-    paths = ("/.env", "/.git/config", "/wp-login.php", "/phpmyadmin/", "/admin.php", "/backup.zip", "/cgi-bin/x")
+    paths = (
+        "/.env",
+        "/.git/config",
+        "/wp-login.php",
+        "/phpmyadmin/",
+        "/admin.php",
+        "/backup.zip",
+        "/cgi-bin/x",
+    )
     for n, path in enumerate((*paths, *(f"/old/{n}.html" for n in range(60)))):
-        yield access(start + n / 2, "45.40.0.1", path, http_response_status_code=404, user_agent_original="zgrab/0.x")
+        yield access(
+            start + n / 2, "45.40.0.1", path, http_response_status_code=404, user_agent_original="zgrab/0.x"
+        )
 
 
 def injections(start: float) -> Iterator[Record]:

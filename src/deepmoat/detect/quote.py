@@ -8,12 +8,13 @@ _PLACE = re.compile(r"\{([a-z_]+)\}")
 def quote(text: str) -> str:
     """``text`` as one string literal of the SQL part of a query (SQL-92: a quote is doubled).
 
-    No stored text can hold a NUL character, so one becomes U+FFFD here.
+    What no stored text can hold, a NUL character or half of a surrogate pair, becomes U+FFFD and "?".
 
     >>> quote("o'neil' or 1=1 --")
     "'o''neil'' or 1=1 --'"
     """
-    return "'" + text.replace("\0", "\N{REPLACEMENT CHARACTER}").replace("'", "''") + "'"
+    stored = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    return "'" + stored.replace("'", "''") + "'"
 
 
 def fill(query: str, **values: str | float) -> str:

@@ -26,11 +26,12 @@ from deepmoat.kit.settings import Settings
 from deepmoat.model import Finding, Severity
 
 GAP = 3600
-SPACE = r"(?:\s|\+|/\*[^*]{0,40}\*/)"
+COMMENT = r"/\*[^*]*\*/"
+"""SQL takes a comment for white space, so it becomes some before the patterns look."""
 
 
 class Pattern(NamedTuple):
-    """An RE2 expression over decoded lower-case text; ``~`` stands for white space or what hides it.
+    """An RE2 expression over decoded lower-case text; ``~`` stands for white space.
 
     ``fires`` are queries or paths, as sent, that must match, ``spares`` are ones that must not.
     """
@@ -91,7 +92,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "script",
-        r"<~*/?script\b|<~*[a-z][^>]{0,200}[\s/+\x22']on[a-z]{3,20}~*=|\bjavascript~*:~*[\w.]{1,40}~*[(`=]|<~*iframe\b"
+        r"<~*/?script\b|<~*[a-z][^>]*[\s/+\x22']on[a-z]{3,20}~*=|\bjavascript~*:~*[\w.]+~*[(`=]|<~*iframe\b"
         r"|['\x22]~*[/+;]?~*on(error|load|mouseover|focus|click|toggle)~*=~*['\x22a-z]|data:text/html[;,]",
         (
             "?q=%3Cscript%3Ealert(1)%3C/script%3E",
@@ -146,7 +147,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "lookup",
-        r"\$\{~*jndi~*:|\$\{[^{}]{0,30}\$\{|\$\{~*(lower|upper|::-|date|base64|script|dns)~*:|\{\{~*\d+~*\*~*\d+~*\}\}"
+        r"\$\{~*jndi~*:|\$\{[^{}]*\$\{|\$\{~*(lower|upper|::-|date|base64|script|dns)~*:|\{\{~*\d+~*\*~*\d+~*\}\}"
         r"|\$\{~*\d+~*\*~*\d+~*\}|%\{\(\x23|\bt\(java\.lang",
         (
             "?x=${jndi:ldap://198.51.100.7/a}",
@@ -164,14 +165,17 @@ FAMILIES: dict[str, str] = {
     "command": "command",
     "lookup": "lookup or template",
 }
-SUSPECT = r"(?i)%|\.\.|[<'\x22`;|{$]|\bunion\b|\b(or|and)[+]|\(|://|/etc/|/proc/|/bin/|cmd"
+SUSPECT = (
+    r"(?i)%(0[9ad]|2[1-9a-f]|3[b-e]|5c|60|7[b-d]|c0)|\.\.|[<'\x22`;|{$(]|union|(or|and)(%20|[+])"
+    r"|://|--|/etc/|/proc/|/bin/|cmd|_schema"
+)
 """What every pattern needs at least: most requests stop here, before they are decoded."""
-HEADERS = r"(?i)\$\{~*jndi|\$\{[^{}]{0,30}\$\{|\(\)~*\{~*:;~*\}~*;|\$%7bjndi|%24%7bjndi"
+HEADERS = r"(?i)\$\{~*jndi|\$\{[^{}]*\$\{|\(\)~*\{~*:;~*\}~*;|\$%7bjndi|%24%7bjndi"
 
 
 def expression(family: str) -> str:
     """All patterns of one family as one RE2 expression."""
-    return "(?i)(" + "|".join(p.expression for p in PATTERNS if p.family == family).replace("~", SPACE) + ")"
+    return "(?i)(" + "|".join(p.expression for p in PATTERNS if p.family == family).replace("~", r"\s") + ")"
 
 
 class Thresholds(Settings, frozen=True):
@@ -202,36 +206,44 @@ class Injection(Detector[Thresholds]):
     QUERY = fill(
         """* | select bucket, client_address, max(client_country) as country,
           case when min(server_address) = max(server_address) then max(server_address) else '' end as host,
-          count(*) as tries, count_if(status >= 200 and status < 300) as answered,
+          count_if(hit > 0) as tries, count_if(hit > 0 and status >= 200 and status < 300) as answered,
           sum(sql) as sql, sum(script) as script, sum(path) as path, sum(command) as command,
           sum(lookup) as lookup, sum(headers) as headers,
-          max(once) as sample, min(second) as first, max(second) as last
+          max(case when hit > 0 then once else '' end) as sample,
+          min(case when hit > 0 then second end) as first, max(case when hit > 0 then second end) as last
         from (
           select second, second - second % 300 as bucket, client_address, client_country, server_address,
-            status, once,
-            case when regexp_like(once, {sql}) or regexp_like(twice, {sql}) then 1 else 0 end as sql,
-            case when regexp_like(once, {script}) or regexp_like(twice, {script}) then 1 else 0 end as script,
-            case when regexp_like(once, {path}) or regexp_like(twice, {path}) then 1 else 0 end as path,
-            case when regexp_like(once, {command}) or regexp_like(twice, {command})
-              then 1 else 0 end as command,
-            case when regexp_like(once, {lookup}) or regexp_like(twice, {lookup}) then 1 else 0 end as lookup,
-            case when regexp_like(said, {headers}) then 1 else 0 end as headers
+            status, once, sql, script, path, command, lookup, headers,
+            sql + script + path + command + lookup + headers as hit
           from (
-            select __time__ as second, client_address, client_country, server_address,
-              http_response_status_code as status,
-              concat(user_agent_original, ' ', http_request_referer) as said,
-              lower(url_decode(concat(url_path, '?', url_query))) as once,
-              lower(url_decode(url_decode(concat(url_path, '?', url_query)))) as twice
-            from log where regexp_like(concat(url_path, '?', url_query), {suspect})
-              or regexp_like(concat(user_agent_original, http_request_referer), {odd})
-          ) as suspects
-        ) as judged
-        where sql + script + path + command + lookup + headers > 0
-        group by bucket, client_address order by tries desc limit 20000""",
+            select second, client_address, client_country, server_address, status, once,
+              case when regexp_like(once, {sql}) or regexp_like(twice, {sql}) then 1 else 0 end as sql,
+              case when regexp_like(once, {script}) or regexp_like(twice, {script})
+                then 1 else 0 end as script,
+              case when regexp_like(once, {path}) or regexp_like(twice, {path}) then 1 else 0 end as path,
+              case when regexp_like(once, {command}) or regexp_like(twice, {command})
+                then 1 else 0 end as command,
+              case when regexp_like(once, {lookup}) or regexp_like(twice, {lookup})
+                then 1 else 0 end as lookup,
+              case when regexp_like(said, {headers}) then 1 else 0 end as headers
+            from (
+              select __time__ as second, client_address, client_country, server_address,
+                http_response_status_code as status,
+                concat(user_agent_original, ' ', http_request_referer) as said,
+                lower(regexp_replace(url_decode(concat(url_path, '?', url_query)), {comment}, ' ')) as once,
+                lower(regexp_replace(url_decode(url_decode(concat(url_path, '?', url_query))),
+                  {comment}, ' ')) as twice
+              from log where regexp_like(concat(url_path, '?', url_query), {suspect})
+                or user_agent_original like '%${%' or user_agent_original like '%() {%'
+                or http_request_referer like '%${%' or http_request_referer like '%jndi%'
+            ) as suspects
+          ) as judged
+        ) as summed
+        group by bucket, client_address having tries > 0 order by tries desc limit 20000""",
         **{name: expression(name) for name in FAMILIES},
-        headers=HEADERS.replace("~", SPACE),
+        headers=HEADERS.replace("~", r"\s"),
         suspect=SUSPECT,
-        odd=r"[$]|%24|[(][)]",
+        comment=COMMENT,
     )
     BUCKET, WINDOW, EVERY = 300, 300, 5.0
     THRESHOLDS = Thresholds

@@ -62,6 +62,11 @@ def _row(address: str = "", user: str = "", failures: int = 0, successes: int = 
     } | other
 
 
+def _later(address: str, successes: int) -> Row:
+    """The row of the next bucket."""
+    return {**_row(address, successes=successes), "bucket": 1_700_001_000, "last": 1_700_001_005}
+
+
 class LoginBruteforce(Detector[Thresholds]):
     """Many failed logins by one address, on one account, or one each by many; worse when one succeeds."""
 
@@ -79,13 +84,19 @@ class LoginBruteforce(Detector[Thresholds]):
               max(broken) as breach, min(started) as begin, max(ended) as finish
             from (
               select bucket, service, failed, passed, land, started, ended,
-                case when failed >= {address} then client else '' end as address,
-                case when failed >= {address} then '' else guess end as tried,
-                case when failed >= {address} then guesses else 0 end as users,
-                case when failed >= {address} and last_success > first_failure then 1 else 0 end as broken
+                case when heavy = 1 then client else '' end as address,
+                case when heavy = 1 then '' else guess end as tried,
+                case when heavy = 1 then guesses else 0 end as users,
+                case when heavy = 1 and failed >= {address} and last_success > first_failure
+                  then 1 else 0 end as broken
               from (
                 select __time__ - __time__ % 600 as bucket, service_name as service,
                   cast(client_address as varchar) as client, max(client_country) as land,
+                  max(case when client_address in (
+                    select client_address from log where event_action = 'login' and event_outcome = 'failure'
+                    group by client_address, service_name, __time__ - __time__ % 600
+                    having count(*) >= {address}
+                  ) then 1 else 0 end) as heavy,
                   count_if(event_outcome = 'failure') as failed,
                   count_if(event_outcome = 'success') as passed,
                   max(case when event_outcome = 'failure' then user_name else '' end) as guess,
@@ -107,8 +118,7 @@ class LoginBruteforce(Detector[Thresholds]):
     BLIND = (
         "A spray so slow or so thin that the share of failures stays usual, or below 20 in ten minutes. A "
         "spray while the login service is down, when all logins fail. Passwords that were right at once "
-        "(credential stuffing that hits). A login that succeeds in a bucket of ten minutes after the one "
-        "with the failures is not tied to them."
+        "(credential stuffing that hits)."
     )
     CASES = (
         Case([_row("192.0.2.1", failures=60)], found=["192.0.2.1"]),
@@ -116,6 +126,7 @@ class LoginBruteforce(Detector[Thresholds]):
         Case([_row(user="root", failures=40, sources=30)], found=["root"]),
         Case([_row(failures=90, successes=20, sources=80, accounts=70)], found=["web"]),
         Case([_row(failures=90, successes=20, sources=80, accounts=0)], found=["web"]),
+        Case([_row("192.0.2.4", failures=40), _later("192.0.2.4", successes=1)], found=["192.0.2.4"]),
         Case([_row("192.0.2.3", failures=12, successes=90)], found=[]),
         Case([_row(failures=9, successes=120, sources=9, accounts=9)], found=[]),
         Case([_row(failures=40, successes=2, sources=2, accounts=2)], found=[]),
@@ -160,7 +171,7 @@ class LoginBruteforce(Detector[Thresholds]):
         failures, successes = (sum(b[k] for b in buckets) for k in ("failures", "successes"))
         accounts = max(b["accounts"] for b in buckets)
         certain = failures >= self.at.certain or accounts >= self.at.accounts
-        breached = certain and any(b["breached"] for b in buckets)
+        breached = certain and _breached(buckets, self.at.address)
         severity = Severity.CRITICAL if breached else Severity.HIGH if certain else Severity.MEDIUM
         text = f"{address} failed {failures} logins on {accounts} accounts of {service}"
         text += f", then {successes} succeeded" if breached else ""
@@ -198,6 +209,21 @@ class LoginBruteforce(Detector[Thresholds]):
             country=str(buckets[0]["country"]) if subject[0] == "client_address" else "",
             techniques=self.TECHNIQUES + (("T1078",) if severity is Severity.CRITICAL else ()),
         )
+
+
+def _mostly_failed(buckets: Sequence[Row]) -> bool:
+    """Many people behind one address mistype, too; then most logins succeed."""
+    return sum(b["failures"] for b in buckets) > sum(b["successes"] for b in buckets)
+
+
+def _breached(buckets: Sequence[Row], enough: int) -> bool:
+    """Did a login succeed after the failures, within a bucket or in a later one?"""
+    failures = 0
+    for bucket in buckets:
+        if bucket["breached"] or (failures >= enough and bucket["successes"]):
+            return True
+        failures += bucket["failures"]
+    return False
 
 
 def _usual(before: Sequence[Row]) -> float:

@@ -2,7 +2,9 @@
 
 A page load is a burst too, so what counts is a weight: a picture or script of a page is a tenth of a
 request, a call with a key that was accepted a quarter, an answered request that came from a page
-(it has a Referer) a half. A flood has none of these, or is refused, and then weighs in full.
+(it has a Referer) a half. A flood has none of these, or is refused, and then weighs in full. What the
+edge refused itself is summed up in ``ddos`` and counts too: an attacker who is already blocked and goes
+on stays known.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,16 +72,27 @@ class RequestBurst(Detector[Thresholds]):
           sum(asked) as requests, sum(assets) as assets, sum(refused) as refused,
           max(paths) as paths, max(agents) as agents
         from (
-          select client_address, __time__ as second, max(client_country) as country,
-            min(server_address) as low, max(server_address) as high, count(*) as asked,
-            sum(case when regexp_like(url_path, {asset}) then 0.1
-              when http_response_status_code < 400 and key_hash <> '' then 0.25
-              when http_response_status_code < 400 and http_request_referer <> '' then 0.5
-              else 1.0 end) as weight,
-            count_if(regexp_like(url_path, {asset})) as assets,
-            count_if(http_response_status_code >= 400) as refused,
+          select client_address, second, max(client_country) as country,
+            min(server_address) as low, max(server_address) as high,
+            sum(times) as asked, sum(times * heavy) as weight, sum(times * asset) as assets,
+            sum(times * refused) as refused,
             approx_distinct(url_path) as paths, approx_distinct(user_agent_original) as agents
-          from log group by client_address, __time__ having weight >= {floor}
+          from (
+            select client_address, __time__ as second, client_country, server_address, url_path,
+              user_agent_original, 1 as times,
+              case when regexp_like(url_path, {asset}) then 0.1
+                when http_response_status_code < 400 and key_hash <> '' then 0.25
+                when http_response_status_code < 400 and http_request_referer <> '' then 0.5
+                else 1.0 end as heavy,
+              case when regexp_like(url_path, {asset}) then 1 else 0 end as asset,
+              case when http_response_status_code >= 400 then 1 else 0 end as refused
+            from log where verdict not in ('limit', 'block')
+            union all
+            select client_address, __time__ as second, client_country, server_address, '' as url_path,
+              '' as user_agent_original, requests as times, 1.0 as heavy, 0 as asset, 1 as refused
+            from ddos where verdict in ('limit', 'block')
+          ) as asks
+          group by client_address, second having weight >= {floor}
         ) as busy
         group by client_address, second - second % 60 order by requests desc limit 20000""",
         asset=ASSETS,
