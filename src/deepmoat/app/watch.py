@@ -14,7 +14,7 @@ counted under its part; none ends the loop.
 import asyncio
 import logging
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -87,6 +87,7 @@ class Watch:
         self._busy: set[str] = set()
         self._last: dict[str, datetime] = {}
         self._poke: Callable[[], object] = lambda: None
+        self._clerk = ThreadPoolExecutor(1, "audit")
 
     async def run(self, ready: asyncio.Event | None = None) -> None:
         """Serve the edges and watch, until cancelled; ``ready`` is set once edges can connect."""
@@ -103,8 +104,15 @@ class Watch:
                 group.create_task(self._turns(wake))
         finally:
             self._poke = lambda: None
-            pool.shutdown(wait=False, cancel_futures=True)
-            await asyncio.shield(asyncio.to_thread(self.sender.close, GRACE))
+            await asyncio.shield(asyncio.to_thread(self._close, pool))
+
+    def _close(self, pool: ThreadPoolExecutor) -> None:
+        """Let what runs end: a detector's query, messages under way, what is to be written down."""
+        pool.shutdown(wait=True, cancel_futures=True)
+        self.sender.close(GRACE)
+        self._noted()
+        self._keep()
+        self._clerk.shutdown(wait=True)
 
     async def block(
         self, addresses: Sequence[str], who: str, reason: str, minutes: float, now: datetime
@@ -117,10 +125,15 @@ class Watch:
 
     async def end(self, id: str, who: str, now: datetime) -> bool:
         """End an action now, for good; False where none with that id is in force."""
-        ended = await asyncio.to_thread(self.parts.actions.end, id, now, who)
-        self._fresh.pop(id, None)
+        ended = await asyncio.to_thread(self._end, id, who, now)
         self._publish(_now())
-        return ended is not None
+        return ended
+
+    def _end(self, id: str, who: str, now: datetime) -> bool:
+        fresh = self._fresh.pop(id, None)
+        if fresh:  # pushed a moment ago, and not yet kept
+            self.parts.actions.put(fresh)
+        return self.parts.actions.end(id, now, who) is not None
 
     async def _look(self, pool: ThreadPoolExecutor) -> None:
         """Start what is due and not still running."""
@@ -206,17 +219,21 @@ class Watch:
         """Keep, tell and audit what the push has already made true."""
         records = [r for i, o in plan.orders.items() for r in self._write_up(i, o, now)]
         self._unkept |= {i.id: i for i in plan.folded.incidents}
-        with _counted("keep"):
-            self.parts.actions.put(*self._fresh.values())
-            self._fresh.clear()
-        with _counted("keep"):
-            self.parts.incidents.put(*map(self._current, self._unkept.values()))
-            self._unkept.clear()
+        self._keep()
         for notice in plan.folded.notices:
             records.extend(self._announce(notice, plan, now))
         self._audit(records)
         opened = sum(item.incident.status == "open" for item in self._ongoing.values())
         gauge("deepmoat_watch_incidents_open", opened)
+
+    def _keep(self) -> None:
+        """Write to the state what changed; what cannot be written stays for the next turn."""
+        with _counted("keep"):
+            self.parts.actions.put(*list(self._fresh.values()))
+            self._fresh.clear()
+        with _counted("keep"):
+            self.parts.incidents.put(*map(self._current, self._unkept.values()))
+            self._unkept.clear()
 
     def _write_up(self, incident: str, order: Order, now: datetime) -> Iterator[Record]:
         """Put an order into the incident's timeline; its audit record."""
@@ -230,10 +247,16 @@ class Watch:
             self._note(incident, now, text)
             if new:
                 gauge("deepmoat_watch_first_record_to_block_seconds", seconds)
-            yield _record(now, "block", text, "deepmoat", incident, targets=" ".join(order.added))
+            yield _record(
+                now,
+                "block",
+                text,
+                incident,
+                attributes={"action": order.action.id, "targets": " ".join(order.added)},
+            )
         if order.held and not any(order.held in line for _, line in item.incident.timeline):
             self._note(incident, now, f"not blocked: {order.held}")
-            yield _record(now, "hold", order.held, "deepmoat", incident)
+            yield _record(now, "hold", order.held, incident)
 
     def _announce(self, notice: Notice, plan: Plan, now: datetime) -> Iterator[Record]:
         incident = self._current(notice.incident)
@@ -243,7 +266,7 @@ class Watch:
             count("deepmoat_watch_incidents_total", detector=incident.detector)
         order = plan.orders.get(incident.id)
         self._tell(msgspec.structs.replace(notice, incident=incident), now, order.held if order else "")
-        yield _record(now, f"incident_{notice.event}", incident.title, "deepmoat", incident.id)
+        yield _record(now, f"incident_{notice.event}", incident.title, incident.id)
 
     def _tell(self, notice: Notice, now: datetime, held: str = "") -> None:
         with _counted("tell"):
@@ -281,7 +304,7 @@ class Watch:
             if told.message.notice.event == "opened":
                 gauge("deepmoat_watch_first_record_to_alert_seconds", seconds)
         outcome = "success" if told.ending == "sent" else "failure"
-        self._audit([_record(told.time, "notify", text, "deepmoat", incident.id, outcome=outcome)])
+        self._audit([_record(told.time, "notify", text, incident.id, outcome=outcome)])
 
     def _note(self, incident: str, now: datetime, text: str) -> None:
         item = self._ongoing.get(incident)
@@ -295,9 +318,13 @@ class Watch:
         return item.incident if item else incident
 
     def _audit(self, records: Sequence[Record]) -> None:
+        """Write records down, on a thread of their own: they wait for the disk."""
         if records:
-            with _counted("audit"):
-                self.parts.audit(records)
+            self._clerk.submit(self._write_down, records)
+
+    def _write_down(self, records: Sequence[Record]) -> None:
+        with _counted("audit"):
+            self.parts.audit(records)
 
 
 @contextmanager
@@ -321,22 +348,23 @@ def _record(
     now: datetime,
     action: str,
     text: str,
-    who: str,
-    incident: str = "",
+    incident: str,
     *,
     outcome: str = "success",
-    **more: str,
+    attributes: Mapping[str, str] | None = None,
 ) -> Record:
+    """An audit record of what deepmoat itself did."""
     fields = {
         "time": now.timestamp(),
         "source": "core",
-        "user_name": who,
+        "user_name": "deepmoat",
         "event_action": action,
         "event_outcome": outcome,
         "incident": incident,
         "body": text,
+        "attributes": dict(attributes or {}),
     }
-    return Record("audit", {**fields, **more})
+    return Record("audit", fields)
 
 
 def _blocked(action: Action, added: int | None = None) -> str:
