@@ -1,6 +1,6 @@
 """/api/actions: what the edge is told to refuse; order one by hand, or end one now."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from anyio import to_thread
@@ -39,9 +39,9 @@ def routes(services: Services) -> APIRouter:
         """Actions in force; with ``ended``, the newest ones whether in force or not."""
         if ended:
             kept = await to_thread.run_sync(lambda: services.actions.list(before=before, limit=limit))
-            return answer({"actions": kept})
+            return answer({"actions": [_shown(k) for k in kept]})
         found = await to_thread.run_sync(services.actions.in_force, services.moment())
-        return answer({"actions": [Kept(action) for action in found[:limit]]})
+        return answer({"actions": [_shown(Kept(action)) for action in found[:limit]]})
 
     @router.post("/api/actions", status_code=201, summary="Block by hand", responses=documented())
     async def order(request: Request, visitor: Annotated[Visitor, act]) -> Response:
@@ -59,3 +59,8 @@ def routes(services: Services) -> APIRouter:
         return answer({"ended": id})
 
     return router
+
+
+def _shown(kept: Kept) -> dict[str, Any]:
+    """The action's fields, and who ended it before its time."""
+    return {**msgspec.to_builtins(kept.action), "ended_by": kept.ended_by}

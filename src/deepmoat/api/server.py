@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from deepmoat import __version__
-from deepmoat.api import actions, errors, health, incidents, ingest, keys, metrics, otlp, query
+from deepmoat.api import actions, backup, errors, health, incidents, ingest, keys, metrics, otlp, query
 from deepmoat.api.body import Budget
 from deepmoat.api.headers import Headers
 from deepmoat.api.services import Services
@@ -50,6 +50,7 @@ def build(services: Services) -> FastAPI:
         incidents.routes(services),
         actions.routes(services),
         keys.routes(services),
+        backup.routes(services),
         _nothing_else(),
     ):
         app.include_router(router)

@@ -9,7 +9,9 @@ from deepmoat.api.settings import ApiSettings
 from deepmoat.identity.audit import Commits
 from deepmoat.identity.desk import Desk
 from deepmoat.identity.identity import Identity
+from deepmoat.kit.errors import PeerError
 from deepmoat.kit.meters import Sample
+from deepmoat.store.backup import Manifest
 from deepmoat.store.state.actions import Actions
 from deepmoat.store.state.incidents import Incidents
 
@@ -60,12 +62,17 @@ def _always_ready() -> Sequence[str]:
     return ()
 
 
+def _no_backup() -> tuple[str, Manifest]:
+    raise PeerError("this process keeps nothing to back up", status=501)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """Everything behind the API.
 
     ``now`` is the clock, in seconds since 1970. ``meters`` gives the samples of all processes, ``health``
-    the reasons why this process is not ready (none: it is). Both are quick and called in a thread.
+    the reasons why this process is not ready (none: it is). Both are quick and called in a thread, as is
+    ``backup``, which gives the new backup's folder and what is in it.
     """
 
     settings: ApiSettings = field(default_factory=ApiSettings)
@@ -78,6 +85,7 @@ class Services:
     meters: Callable[[], Iterable[Sample]]
     now: Callable[[], float]
     health: Callable[[], Sequence[str]] = _always_ready
+    backup: Callable[[], tuple[str, Manifest]] = _no_backup
 
     def moment(self) -> datetime:
         """The clock as a datetime in UTC."""

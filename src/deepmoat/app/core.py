@@ -8,11 +8,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from fastapi import FastAPI
 
+from deepmoat import __version__
 from deepmoat.alert.settings import AlertSettings
 from deepmoat.api.serve import serve as serve_api
 from deepmoat.api.server import build
@@ -39,6 +41,7 @@ from deepmoat.kit.tasks import Group
 from deepmoat.model import Record
 from deepmoat.query.door import Door
 from deepmoat.respond.serve import ActionServer
+from deepmoat.store.backup import Manifest, backup, new_stage
 from deepmoat.store.logs.database import Database
 from deepmoat.store.logs.loader import Loader
 from deepmoat.store.state.actions import Actions
@@ -83,7 +86,7 @@ class Core:
         self.incidents, self.actions = Incidents(state), Actions(state)
         loader = Loader(database, self.readers.get, place.data / "scratch")
         self.intake = Intake(loader, self.readers, place.data / "spool")
-        self.committer = Committer(place.data / "spool" / "core", self.readers, moat.collect)
+        self.committer = Committer(place.data / "spool" / "core", moat.collect, self.readers)
         self.unready: set[str] = {"api"}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -92,19 +95,22 @@ class Core:
         watch = self._watch(asyncio.get_running_loop())
         app = self._app(watch)
         async with Group() as group:
+            group.create_task(self.committer.run())
             inner = [
-                group.create_task(self.committer.run()),
                 group.create_task(watch.run()),
                 group.create_task(keep_house(self.database, self.place.moat.store.retention)),
             ]
             await self._serve(app, stop)
-            for task in reversed(inner):
+            for task in inner:
                 task.cancel()
+            await asyncio.wait(inner)
+            await self.committer.close()
 
     def close(self) -> None:
         """Load what was acknowledged, then close the databases."""
         local.withdraw(self.place.data)
         self._end_local_keys()
+        self.committer.release()
         self.intake.stop()
         self.database.close()
         self.state.close()
@@ -137,6 +143,9 @@ class Core:
         desk = Desk(self.door, watch, Audit(self.committer, time.time), queries=moat.api.queries)
         app = build(self._services(desk))
         if moat.console.enabled:
+            from deepmoat.console.server import mount
+            from deepmoat.console.services import ConsoleServices
+
             services = ConsoleServices(
                 settings=moat.console,
                 identity=self.identity,
@@ -160,7 +169,16 @@ class Core:
             meters=lambda: meters(self.place.data),
             now=time.time,
             health=lambda: [f"{part} is starting" for part in sorted(self.unready)],
+            backup=self._backup,
         )
+
+    def _backup(self) -> tuple[str, Manifest]:
+        """Load what was acknowledged, then copy everything to a new folder under ``backups``."""
+        time.sleep(1.5 * self.place.moat.collect.seal_seconds)  # by then what came before is sealed
+        self.intake.pass_over()
+        data, now = self.place.data, datetime.now(UTC)
+        target = data / "backups" / new_stage(now)
+        return str(target), backup(self.database, data, target, now=now, version=__version__)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
         parts = Parts(

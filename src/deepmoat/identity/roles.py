@@ -7,7 +7,7 @@ import msgspec
 from deepmoat.kit.errors import PeerError
 
 Role = Literal["admin", "analyst", "ingest"]
-Permission = Literal["ingest", "query", "metrics", "incidents", "close", "act", "keys"]
+Permission = Literal["ingest", "query", "metrics", "incidents", "close", "act", "keys", "backup"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
 

@@ -19,6 +19,7 @@ _COLOURS = {
 }
 _ATTACKERS = 15
 _SUBJECTS = 8
+_INCIDENTS = 20
 
 
 def render(report: Report) -> RenderableType:
@@ -36,7 +37,11 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     yield Text("")
     if report.attackers:
         yield _attackers(report)
-    yield from map(_incident, report.incidents)
+    yield from map(_incident, report.incidents[:_INCIDENTS])
+    if len(report.incidents) > _INCIDENTS:
+        yield Text(
+            f"\n… and {len(report.incidents) - _INCIDENTS:,} more: --json or --html shows all", style="dim"
+        )
     if not report.incidents:
         yield Text("No incident: no detector found an attack in these logs.", style="green")
     for failed in report.failed_detectors:
@@ -97,10 +102,8 @@ def _attackers(report: Report) -> RenderableType:
 
 def _incident(incident: Incident) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
-    lines.add_row(
-        Text("when", style="bold"),
-        f"{incident.first:%Y-%m-%d %H:%M:%S} to {incident.last:%Y-%m-%d %H:%M:%S} UTC",
-    )
+    span = f"{incident.first:%Y-%m-%d %H:%M:%S} to {incident.last:%Y-%m-%d %H:%M:%S} UTC"
+    lines.add_row(Text("when", style="bold"), span)
     shown = ", ".join(printable(value) for _, value in incident.subjects[:_SUBJECTS])
     more = incident.subject_count - min(len(incident.subjects), _SUBJECTS)
     lines.add_row(Text("who", style="bold"), Text(shown + (f" and {more:,} more" if more > 0 else "")))
@@ -108,8 +111,9 @@ def _incident(incident: Incident) -> RenderableType:
         lines.add_row(Text("from", style="bold"), Text(printable(", ".join(incident.countries))))
     if incident.techniques:
         lines.add_row(Text("ATT&CK", style="bold"), Text(", ".join(incident.techniques)))
-    for query in incident.evidence[:3]:
-        lines.add_row(Text("evidence", style="bold"), Text(f"{query.logstore}: {printable(query.text)}"))
+    for query in incident.evidence[:1]:
+        text = printable(" ".join(query.text.split()))
+        lines.add_row(Text("evidence", style="bold"), Text(f"{query.logstore}: {text}", style="dim"))
     title = Text(f" {incident.severity.name} ", style=_COLOURS[incident.severity])
-    title.append(f" {printable(incident.title)}", style="default")
-    return Panel(lines, title=title, title_align="left")
+    title.append(f" {printable(incident.title)}", style="bold default")
+    return Group(Text(""), title, lines)

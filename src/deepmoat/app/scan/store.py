@@ -1,0 +1,117 @@
+"""A temporary log store for files: no server, no fsync, gone at the end."""
+
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from deepmoat.app.cache import cache_folder
+from deepmoat.app.scan.report import File
+from deepmoat.app.settings import Moat
+from deepmoat.collect.enrich import country
+from deepmoat.collect.files import Chunk, chunks
+from deepmoat.collect.readers import Readers
+from deepmoat.collect.sniff import LOGSTORE, sniff
+from deepmoat.kit.errors import ConfigError
+from deepmoat.kit.spool import Spool, Stream, sealed
+from deepmoat.model import LOGSTORES
+from deepmoat.query.door import Door
+from deepmoat.store.logs.database import Database
+from deepmoat.store.logs.loader import Loader
+
+Progress = Callable[[str, int, int], None]
+CHUNK = 32 << 20
+_SAMPLE = 1 << 16
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """No progress shown."""
+
+
+@contextmanager
+def temporary(moat: Moat, progress: Progress = silent) -> Iterator["Store"]:
+    """A store for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="deepmoat-") as folder:
+        progress("opening a temporary store", 0, 0)
+        database = Database(moat.store.logs, folder=Path(folder))
+        try:
+            country.install(database, cache_folder())
+            for name in LOGSTORES:
+                database.command(f"ALTER TABLE {name} MODIFY SETTING fsync_after_insert = 0")
+            store = Store(moat, database, Path(folder), progress)
+            yield store
+            store.spool.close()
+        finally:
+            database.close()
+
+
+class Store:
+    """Take files, then ask."""
+
+    def __init__(self, moat: Moat, database: Database, folder: Path, progress: Progress) -> None:
+        self.database, self.progress = database, progress
+        self.door = Door(database.query)
+        self.longest = moat.collect.max_line_bytes
+        self.readers = Readers(moat.collect, secrets.token_bytes(32))
+        self.loader = Loader(database, self.readers.get, folder / "scratch")
+        self.spool = Spool(folder / "spool", whole=lambda name: self.readers.get(name).whole)
+
+    def take(self, names: Sequence[str], parser: str | None = None) -> list[File]:
+        """Load files, guessing each one's parser unless named; what was read of each."""
+        paths = [Path(name) for name in names]
+        for path in paths:
+            if not path.is_file():
+                raise ConfigError("no such file", where=str(path))
+        total, done, files = sum(p.stat().st_size for p in paths), 0, []
+        for path in paths:
+            files.append(self._file(path, parser, done, total))
+            done += path.stat().st_size
+        return files
+
+    def counts(self) -> dict[str, int]:
+        """How many records each logstore holds."""
+        return self.database.counts()
+
+    def fullest(self) -> str:
+        """The logstore with the most records, ``access`` where all are empty."""
+        counts = {name: n for name, n in self.counts().items() if name != "rejected"}
+        best = max(counts, key=lambda name: counts[name])
+        return best if counts[best] else "access"
+
+    def _file(self, path: Path, parser: str | None, done: int, total: int) -> File:
+        lines, refused = 0, dict[str, int]()
+        for chunk in chunks(path, CHUNK, self.longest):
+            parser = parser or sniff(chunk.data[:_SAMPLE])
+            lines += self._chunk(path, parser, chunk, refused)
+            self.progress(f"reading {path.name} as {parser}", done + chunk.read, total)
+        rejected = self.database.inspect(
+            "SELECT reason, count() FROM rejected WHERE source = {name:String} GROUP BY reason",
+            {"name": self._source(path)},
+        )
+        for reason, n in rejected.rows:
+            refused[reason] = refused.get(reason, 0) + n
+        return File(path.name, parser or "plain", lines, path.stat().st_size, refused)
+
+    def _chunk(self, path: Path, parser: str, chunk: Chunk, refused: dict[str, int]) -> int:
+        """Load one chunk; how many lines it had."""
+        logstore, now = LOGSTORE[parser], time.time()
+        checked = self.readers.get(parser).check(chunk.data, now, logstore)
+        for refusal in checked.refused:
+            refused[refusal.reason] = refused.get(refusal.reason, 0) + 1
+        if chunk.problem:
+            refused[chunk.problem] = refused.get(chunk.problem, 0) + 1
+        if checked.good:
+            # The file's own time stands for the time of reading: lines that name no year are older than it.
+            self.spool.append(
+                Stream(parser, logstore, self._source(path)), checked.good, path.stat().st_mtime
+            )
+            self.spool.seal()
+        for segment in sealed(self.spool.folder):
+            self.loader.load(segment, now)
+        return checked.records + len(checked.refused)
+
+    @staticmethod
+    def _source(path: Path) -> str:
+        return str(path)[-64:]
