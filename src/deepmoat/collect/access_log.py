@@ -8,8 +8,8 @@ are first brought to one kind of escape, ``\\xHH``, and their fields decoded.
 
 from collections.abc import Sequence
 
-from deepmoat.collect.enrich.logins import mentioned
-from deepmoat.collect.enrich.logins import plan as login_plan
+from deepmoat.collect.logins import mentioned
+from deepmoat.collect.logins import plan as login_plan
 from deepmoat.collect.enrich.redact import literal
 from deepmoat.collect.lines import LINE, STRUCTURE, rejected
 from deepmoat.collect.plan import Plan, bounds
@@ -46,7 +46,8 @@ def _fields(quotes: int, where: str) -> str:
     normal = "line"
     for escape, code in _ESCAPES:
         normal = f"replaceAll({normal}, {literal(escape)}, {literal(code)})"
-    lines = f"(SELECT {LINE} AS line, position(line, {literal(chr(92))}) > 0 AS escaped FROM {{file}} WHERE {where})"  # noqa: S608
+    escaped = f"position(line, {literal(chr(92))}) > 0"
+    lines = f"(SELECT {LINE} AS line, {escaped} AS escaped FROM {{file}} WHERE {where})"  # noqa: S608
     split = f"(SELECT line, escaped, splitByChar('\"', if(escaped, {normal}, line)) AS p FROM {lines})"  # noqa: S608
     parts = (
         f"{_TIME} AS at, splitByChar(' ', substring(p[1], 1, length(p[1]) - 30)) AS who, "
@@ -82,7 +83,7 @@ def _given(text: str) -> str:
 
 
 _USER = "if(length(who) = 3, who[3], arrayStringConcat(arraySlice(who, 3), ' '))"
-# Where the first word is no address it may be a virtual host (Apache's vhost_combined), then the address follows.
+# A first word that is no address may be a virtual host (Apache's vhost_combined): the address follows it.
 _ADDRESS = "coalesce(toIPv6OrNull(who[1]), toIPv6OrNull(who[2]), toIPv6('::'))"
 _ABSOLUTE = "position(target, '://') > 0 AND NOT startsWith(target, '/')"
 _PLACE = f"if({_ABSOLUTE}, path(target), target)"

@@ -46,7 +46,9 @@ def _content(file: BinaryIO, path: Path) -> Iterator[Chunk]:
         yield from _unpacked(file)
         return
     if head[:2] in _UTF16:
-        raise PeerError("the file is UTF-16", where=str(path), hint="iconv -f UTF-16 -t UTF-8 makes it readable")
+        raise PeerError(
+            "the file is UTF-16", where=str(path), hint="iconv -f UTF-16 -t UTF-8 makes it readable"
+        )
     file.seek(3 if head == b"\xef\xbb\xbf" else 0)
     while piece := file.read(_READ):
         yield Chunk(piece, file.tell())

@@ -8,7 +8,7 @@ limit) is cut out here.
 from collections.abc import Sequence
 
 from deepmoat.collect.plan import Plan
-from deepmoat.collect.receiver import Checked, Context, Receiver, Refusal
+from deepmoat.collect.receiver import Checked, Receiver, Refusal
 from deepmoat.kit.spool import Stream
 from deepmoat.store.logs.load import Load
 
@@ -59,6 +59,8 @@ def _sifted(body: bytes, limit: int) -> Checked:
     parts = body.split(b"\n")[:-1]
     good = [line for line in parts if line and len(line) <= limit]
     refused = tuple(
-        Refusal(place, f"longer than {limit} bytes") for place, line in enumerate(parts, 1) if len(line) > limit
+        Refusal(place, f"longer than {limit} bytes")
+        for place, line in enumerate(parts, 1)
+        if len(line) > limit
     )
     return Checked(b"".join(line + b"\n" for line in good), len(good), refused)

@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.internal.encoder import _VarintBytes
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -27,7 +26,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 
-from deepmoat.collect.enrich.logins import plan as login_plan
+from deepmoat.collect.logins import plan as login_plan
 from deepmoat.collect.plan import Plan
 from deepmoat.collect.receiver import Checked, Receiver, Refusal
 from deepmoat.kit.spool import Stream
@@ -37,15 +36,16 @@ from deepmoat.store.logs.load import Load
 _NANO = 1_000_000_000
 _DEPTH = 16
 _ANY = (
-    "Tuple(value Enum8('none' = 0, 'string_value' = 1, 'bool_value' = 2, 'int_value' = 3, 'double_value' = 4, "
-    "'bytes_value' = 7), string_value String, bool_value Bool, int_value Int64, double_value Float64, "
-    "bytes_value String)"
+    "Tuple(value Enum8('none' = 0, 'string_value' = 1, 'bool_value' = 2, 'int_value' = 3, "
+    "'double_value' = 4, 'bytes_value' = 7), string_value String, bool_value Bool, int_value Int64, "
+    "double_value Float64, bytes_value String)"
 )
 _PAIRS = f"Array(Tuple(key String, value {_ANY}))"
 STRUCTURE = (
     f"resource_logs Array(Tuple(resource Tuple(attributes {_PAIRS}), scope_logs Array(Tuple("
-    "scope Tuple(name String), log_records Array(Tuple(time_unix_nano UInt64, observed_time_unix_nano UInt64, "
-    f"severity_number Int32, severity_text String, event_name String, body {_ANY}, attributes {_PAIRS}, "
+    "scope Tuple(name String), log_records Array(Tuple(time_unix_nano UInt64, "
+    "observed_time_unix_nano UInt64, severity_number Int32, severity_text String, event_name String, "
+    f"body {_ANY}, attributes {_PAIRS}, "
     "trace_id String, span_id String))))))"
 )
 SETTINGS: dict[str, str | int] = {
@@ -56,13 +56,15 @@ SETTINGS: dict[str, str | int] = {
 }
 
 
-
 class Otlp(Receiver):
     """What both encodings of OTLP share; each of them says how a body becomes a request."""
 
     @abstractmethod
     def request(self, body: bytes) -> tuple[Any, bytes]:
-        """The request in ``body`` without lists and maps, and its bytes; DecodeError or ValueError where none is."""
+        """The request in ``body`` without lists and maps, and its bytes.
+
+        Raises DecodeError or ValueError where there is none.
+        """
 
     def check(self, body: bytes, now: float, logstore: str = "app") -> Checked:
         try:
@@ -74,7 +76,7 @@ class Otlp(Receiver):
         if not records:
             return Checked(b"", 0, refused)
         data = data if same else request.SerializeToString()
-        return Checked(_VarintBytes(len(data)) + data, records, refused)
+        return Checked(_varint(len(data)) + data, records, refused)
 
     def loads(self, stream: Stream) -> Sequence[Load]:
         load = plan(stream.logstore).load(self.context, stream)
@@ -172,6 +174,19 @@ def _plain_type() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
+def _varint(number: int) -> bytes:
+    """``number`` as protobuf writes lengths.
+
+    >>> _varint(300)
+    b'\\xac\\x02'
+    """
+    parts = []
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
+
+
 def _ends(data: bytes) -> list[int]:
     """Where each length-delimited message ends; a cut last one has no end."""
     ends: list[int] = []
@@ -228,9 +243,8 @@ _APP = {
 
 
 def _columns(logstore: str) -> dict[str, str]:
-    pairs = "own" if logstore != "app" else "own"
     shared = _SHARED if logstore == "app" else "shared"
-    both = f"arrayConcat({pairs}, {shared})"
+    both = f"arrayConcat(own, {shared})"
     attributes = f"mapFromArrays({both}.key, arrayMap(x -> {_text('x.value')}, {both}))"
     time = "fromUnixTimestamp64Nano(toInt64(if(at = 0, seen, at)), 'UTC')"
     columns = {"time": time, "body": _text("content"), "attributes": attributes}
@@ -238,7 +252,7 @@ def _columns(logstore: str) -> dict[str, str]:
 
 
 def _named(logstore: str, pairs: str) -> dict[str, str]:
-    """Columns of other logstores, from attributes of OpenTelemetry's names: ``http.route`` is ``http_route``."""
+    """Columns of other logstores, from attributes by OpenTelemetry's names."""
     found = {}
     for column in LOGSTORES[logstore].columns:
         if column.name in {"time", "source", "client_country", "body", "attributes"}:

@@ -8,8 +8,8 @@ from deepmoat.collect.settings import CollectSettings
 from deepmoat.kit.errors import ConfigError
 from deepmoat.kit.family import Family
 
-RECEIVERS = Family("deepmoat.collect.receivers", Receiver)
-PARSERS = Family("deepmoat.collect.parsers", Receiver)
+RECEIVERS = Family("deepmoat.collect.receivers", Receiver)  # type: ignore[type-abstract]
+PARSERS = Family("deepmoat.collect.parsers", Receiver)  # type: ignore[type-abstract]
 
 
 class Readers:

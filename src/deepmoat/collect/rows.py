@@ -1,4 +1,4 @@
-"""Rows: NDJSON whose keys are exactly a logstore's columns. What our edges write, and what foreign JSON becomes.
+"""Rows: NDJSON whose keys are a logstore's columns. What our edges write, and what foreign JSON becomes.
 
 ClickHouse reads it with JSONEachRow into typed columns. ``checker`` is the same shape for msgspec, which
 reads two million such lines a CPU second and, unlike ClickHouse, refuses a number that does not fit.
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from deepmoat.collect.enrich.logins import plan as login_plan
+from deepmoat.collect.logins import plan as login_plan
 from deepmoat.collect.plan import Plan
 from deepmoat.collect.receiver import Context
 from deepmoat.kit.spool import Stream
@@ -43,7 +43,7 @@ def field_type(column: Column) -> Any:
 
 
 @cache
-def checker(logstore: str) -> msgspec.json.Decoder[list[Any]]:
+def checker(logstore: str) -> msgspec.json.Decoder[Any]:
     """A decoder of lines that refuses what ClickHouse would refuse or, worse, wrap."""
     columns = [c for c in LOGSTORES[logstore].columns if c.name not in {*_ADDED, "time"}]
     fields: list[Any] = [("time", field_type(LOGSTORES[logstore].columns[0]))]

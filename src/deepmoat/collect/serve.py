@@ -1,13 +1,13 @@
 """Committer: many senders, one disk. An answer is given when the records would survive a power cut.
 
 Requests that arrive while the disk is busy wait together and share the next fdatasync (group commit): the
-appends and the sync of a group run in one thread, so the loop never waits for the disk. A quiet stream's
-segment is sealed half a second after it was begun, so that the loader finds it.
+appends and the sync of a group run in one thread, so the loop never waits for the disk. A segment is
+sealed half a second after it was begun, so that the loader finds it.
 """
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -26,59 +26,75 @@ class _Waiting(msgspec.Struct, frozen=True):
 
 
 class Committer:
-    """Owns one spool. ``commit`` from any task of one loop; ``run`` is the loop's task that serves it."""
+    """Owns one spool. ``commit`` from any task of one loop; ``run`` is the task that serves it."""
 
-    def __init__(self, folder: Path, settings: CollectSettings, readers: Readers) -> None:
+    def __init__(self, folder: Path, readers: Readers, settings: CollectSettings) -> None:
         """Take ``folder`` over; TransientError when another living process owns it."""
         self.settings = settings
         self._spool = Spool(folder, whole=lambda name: readers.get(name).whole)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._waiting: list[_Waiting] = []
+        self._written: tuple[list[_Waiting], Future[list[MoatError | None]]] | None = None
         self._wake = asyncio.Event()
-        self._closing = False
-        self._size = 0
+        self._closed = False
+        self._size, self._coming = self._spool.size(), 0
 
     async def commit(self, stream: Stream, data: bytes) -> None:
-        """Return once ``data`` (whole records) is durable. TransientError (507) when it cannot be now."""
-        if self._closing:
+        """Return once ``data`` (whole records) is durable.
+
+        Raises TransientError: 507 when the disk or the spool is full, 503 while shutting down.
+        """
+        if self._closed:
             raise TransientError("shutting down", where="spool", hint="send it again in a moment")
-        if not data:
-            return
-        if self._size + sum(len(w.data) for w in self._waiting) > self.settings.spool_bytes:
+        if self._size + self._coming + len(data) > self.settings.spool_bytes:
             drop("committer", "spool_full")
-            raise TransientError(
-                "the spool is full: the store does not keep up",
-                status=507,
-                where=str(self._spool.folder),
-                hint="send again later; see collect.spool_bytes and the free space of the disk",
-            )
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(stream, data, done))
+            raise self._full()
+        waiting = _Waiting(stream, data, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._coming += len(data)
         self._wake.set()
-        await done
+        await waiting.done
 
     async def run(self) -> None:
-        """Serve until ``close``; cancelling it is a crash, which loses nothing that was answered."""
-        loop = asyncio.get_running_loop()
-        while not (self._closing and not self._waiting):
-            try:
-                async with asyncio.timeout(self.settings.seal_seconds / 4):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            group, self._waiting = self._waiting, []
-            errors = await loop.run_in_executor(self._disk, self._write, group, time.time())
-            _answer(group, errors)
+        """Serve until cancelled; then write what waits, seal everything and give the spool up."""
+        try:
+            while True:
+                await self._turn()
+        finally:
+            self._close()
 
-    async def close(self) -> None:
-        """Refuse what comes from now on; ``run`` ends once what waits is written. Then ``release``."""
-        self._closing = True
-        self._wake.set()
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(self.settings.seal_seconds / 4):
+                await self._wake.wait()
+        except TimeoutError:
+            if not self._spool.growing():
+                return
+        self._wake.clear()
+        group, self._waiting, self._coming = self._waiting, [], 0
+        written = self._disk.submit(self._write, group, time.time())
+        self._written = group, written
+        await asyncio.shield(asyncio.wrap_future(written))
+        self._answer()
 
-    def release(self) -> None:
-        """Seal what is open and give the folder up; after ``run`` has ended."""
-        self._disk.shutdown()
+    def _answer(self) -> None:
+        """Tell the senders of the group that was written last."""
+        if self._written is None:
+            return
+        group, written = self._written
+        self._written = None
+        for waiting, error in zip(group, written.result(), strict=True):
+            if not waiting.done.done():
+                waiting.done.set_exception(error) if error else waiting.done.set_result(None)
+
+    def _close(self) -> None:
+        self._closed = True
+        group, self._waiting = self._waiting, []
+        last = self._disk.submit(self._write, group, time.time())
+        self._disk.shutdown(wait=True)
+        self._answer()
+        self._written = group, last
+        self._answer()
         self._spool.close()
 
     def _write(self, group: list[_Waiting], now: float) -> list[MoatError | None]:
@@ -86,14 +102,13 @@ class Committer:
         errors = [self._append(waiting, now) for waiting in group]
         try:
             self._spool.sync()
-            self._spool.seal(older_than=now - self.settings.seal_seconds, larger_than=self.settings.seal_bytes)
         except MoatError as exc:
-            drop("committer", "disk_full", len(group))
+            drop("committer", "disk_full", errors.count(None))
             return [exc] * len(group)
-        self._size = self._spool.size()
-        gauge("deepmoat_collect_spool_bytes", self._size, spool=self._spool.folder.name)
+        self._size += sum(len(w.data) for w, error in zip(group, errors, strict=True) if error is None)
         if group:
             count("deepmoat_collect_commits_total")
+        self._seal(now)
         return errors
 
     def _append(self, waiting: _Waiting, now: float) -> MoatError | None:
@@ -104,12 +119,22 @@ class Committer:
             return exc
         return None
 
+    def _seal(self, now: float) -> None:
+        """End the segments that are due. Their records are safe already, so an error here is no sender's."""
+        due = now - self.settings.seal_seconds
+        try:
+            sealed = self._spool.seal(older_than=due, larger_than=self.settings.seal_bytes)
+        except (MoatError, OSError):
+            drop("committer", "not_sealed")
+            return
+        if sealed:
+            self._size = self._spool.size()
+            gauge("deepmoat_collect_spool_bytes", self._size, spool=self._spool.folder.name)
 
-def _answer(group: list[_Waiting], errors: list[MoatError | None]) -> None:
-    for waiting, error in zip(group, errors, strict=True):
-        if waiting.done.cancelled():
-            continue
-        if error is None:
-            waiting.done.set_result(None)
-        else:
-            waiting.done.set_exception(error)
+    def _full(self) -> TransientError:
+        return TransientError(
+            "the spool is full: the store does not keep up",
+            status=507,
+            where=str(self._spool.folder),
+            hint="send it again later; look at the free disk space and at collect.spool_bytes",
+        )

@@ -2,7 +2,9 @@
 
 import re
 
-_ACCESS = rb"^\S+ \S+ .*\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] \"[^\n]*?\" (?:\d{1,9}|-) (?:\d+|-)"
+_ACCESS = (
+    rb"^\S+ \S+ .*\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] \"[^\n]*?\" (?:\d{1,9}|-) (?:\d+|-)"
+)
 _SYSLOG = rb"^(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) \S+ "
 # The first that fits a line counts for it.
 FORMATS: tuple[tuple[str, re.Pattern[bytes]], ...] = (

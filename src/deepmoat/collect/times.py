@@ -33,10 +33,9 @@ def _from_number(value: float) -> int:
 
 def _from_text(text: str) -> int:
     whole, _, fraction = text.partition(".")
-    if whole.isascii() and whole.isdigit() and len(whole) <= 19 and (not fraction or _digits(fraction)):
-        if not fraction:
-            return _from_number(int(whole))
-        return _from_number(int(whole)) + int(fraction[:9].ljust(9, "0")) if len(whole) < 12 else _from_number(float(text))
+    if _digits(whole) and len(whole) <= 19 and (not fraction or _digits(fraction)):
+        seconds = _from_number(int(whole))
+        return seconds + int(fraction[:9].ljust(9, "0")) if len(whole) < 12 else seconds
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -13,6 +13,7 @@ or so until they are loaded they hold what was sent, before redaction.
 
 import fcntl
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -67,6 +68,10 @@ class _Open:
         self.descriptor = os.open(path, flags, 0o600)
         self.size = self.synced = 0
 
+    def durable(self) -> bool:
+        """Is all that was written known to be on disk?"""
+        return self.synced == self.size
+
 
 class Spool:
     """Append, sync, seal. Not thread-safe: one caller at a time."""
@@ -92,23 +97,32 @@ class Spool:
             while view:
                 view = view[os.write(segment.descriptor, view) :]
         except OSError as exc:
-            os.ftruncate(segment.descriptor, segment.size)
-            os.lseek(segment.descriptor, segment.size, os.SEEK_SET)
+            self._cut(stream, segment, segment.size)
             raise disk_trouble(exc, self.folder) from exc
         segment.size += len(data)
 
     def sync(self) -> None:
-        """Make every append so far durable. After an error nothing since the last sync is promised."""
+        """Make every append so far durable.
+
+        Raises TransientError (507) when the disk does not take it; all appends since the last sync are then
+        taken back, so that their senders may send them again.
+        """
+        before = [(s, segment, segment.synced) for s, segment in self._open.items() if not segment.durable()]
         try:
-            for segment in self._open.values():
-                if segment.synced < segment.size:
-                    os.fdatasync(segment.descriptor)
-                    segment.synced = segment.size
+            for _, segment, _ in before:
+                os.fdatasync(segment.descriptor)
+                segment.synced = segment.size
             if self._fresh:
                 sync_folder(self.folder)
                 self._fresh = False
         except OSError as exc:
+            for stream, segment, size in before:
+                self._cut(stream, segment, size)
             raise disk_trouble(exc, self.folder) from exc
+
+    def growing(self) -> int:
+        """How many segments are not sealed yet."""
+        return len(self._open)
 
     def seal(self, *, older_than: float = float("inf"), larger_than: int = 0) -> int:
         """Close segments born before ``older_than`` or larger than ``larger_than`` bytes; how many."""
@@ -138,10 +152,22 @@ class Spool:
         self._open.clear()
         os.close(self._lock)
 
+    def _cut(self, stream: Stream, segment: _Open, size: int) -> None:
+        """Forget what was written after the first ``size`` bytes; an empty segment is none."""
+        if not size:
+            del self._open[stream]
+            os.close(segment.descriptor)
+            segment.path.unlink()
+            return
+        os.ftruncate(segment.descriptor, size)
+        os.lseek(segment.descriptor, size, os.SEEK_SET)
+        segment.size, segment.synced = size, min(segment.synced, size)
+
     def _create(self, stream: Stream, now: float) -> _Open:
         self._last = max(self._last + 1, int(now * 1e9))
-        source = quote(stream.source[:64], safe="")
-        name = f"{self._last:020d}~{stream.receiver}~{stream.logstore}~{source}.open"
+        source = quote(stream.source.encode(errors="replace")[:64], safe="").replace("~", "%7E")
+        # The random part keeps a name, and so its token, from coming twice when the clock is set back.
+        name = f"{self._last:020d}-{secrets.token_hex(4)}~{stream.receiver}~{stream.logstore}~{source}.open"
         try:
             segment = self._open[stream] = _Open(self.folder / name, now)
         except OSError as exc:

@@ -17,11 +17,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
+from deepmoat.collect.enrich.redact import literal
 from deepmoat.kit.files import write_atomically
 
 Lookup = Callable[[list[str]], list[str | None]]
 
-# First octets that are never a client's on the internet: this network, private, loopback, multicast, reserved.
+# First octets never seen as a client's on the internet: this network, private, loopback, multicast, reserved.
 _NEVER = {0, 10, 127, *range(224, 256)}
 IPV4 = tuple(f"{octet}.0.0.0/8" for octet in range(256) if octet not in _NEVER)
 # What IANA gave to the registries: https://www.iana.org/assignments/ipv6-unicast-address-assignments
@@ -63,11 +64,8 @@ def install(database: Commands, folder: Path, *, blocks: Iterable[str] = BLOCKS)
         return False
     path = cached(folder, name, blocks)
     database.command("TRUNCATE TABLE country_ranges")
-    database.command(
-        "INSERT INTO country_ranges SELECT prefix, code, {version:String} FROM "
-        f"file('{path}', 'TSV', 'prefix String, code String')",  # noqa: S608
-        {"version": name},
-    )
+    place = f"file({literal(str(path))}, 'TSV', 'prefix String, code String')"
+    database.command(f"INSERT INTO country_ranges SELECT prefix, code, '{_word(name)}' FROM {place}")  # noqa: S608
     database.command("SYSTEM RELOAD DICTIONARY countries")
     return True
 
@@ -102,7 +100,11 @@ def prefixes(blocks: Iterable[str], lookup: Lookup) -> Iterator[tuple[str, str]]
 
 
 def _countries(network: IPv4Network | IPv6Network, starts: range, lookup: Lookup) -> list[str | None]:
-    texts = _texts4(starts) if network.version == 4 else [f"{start >> 112:x}:{start >> 96 & 65535:x}::1" for start in starts]
+    texts = (
+        _texts4(starts)
+        if network.version == 4
+        else [f"{start >> 112:x}:{start >> 96 & 65535:x}::1" for start in starts]
+    )
     return lookup(texts)
 
 
@@ -114,7 +116,7 @@ def _texts4(starts: range) -> list[str]:
 
 def _cidrs(first: int, last: int, family: int, code: str) -> Iterator[tuple[str, str]]:
     kind = IPv4Address if family == 4 else IPv6Address
-    for network in summarize_address_range(kind(first), kind(last)):  # type: ignore[arg-type]
+    for network in summarize_address_range(kind(first), kind(last)):
         yield str(network), code
 
 

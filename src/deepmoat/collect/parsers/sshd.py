@@ -34,7 +34,11 @@ _ACTIONS = (
     (r"^(?:Invalid|Illegal) user |invalid user .*\[preauth\]$", "invalid_user", "failure"),
     (r"authentication failure|Authentication failure", "authentication", "failure"),
     (r"^pam_unix\(sshd:session\): session opened|^session opened", "session", "success"),
-    (r"session closed|^Received disconnect|^Disconnected|^Connection (?:closed|reset)", "disconnect", "unknown"),
+    (
+        r"session closed|^Received disconnect|^Disconnected|^Connection (?:closed|reset)",
+        "disconnect",
+        "unknown",
+    ),
 )
 _NOW = "toDateTime({born:Float64})"
 
@@ -48,7 +52,7 @@ class Sshd(LineParser):
 
     SAMPLE = (
         b"Mar  3 06:55:46 web1 sshd[7]: Failed password for invalid user bob from 192.0.2.9 port 38926 ssh2\n"
-        b"2025-03-03T06:55:47.123456+01:00 web1 sshd[7]: Accepted publickey for ann from 2001:db8::7 port 5 ssh2\n"
+        b"2025-03-03T06:55:47.123456+01:00 web1 sshd[7]: Accepted publickey for ann from 2001:db8::7 port 5\n"
         b"Mar  3 06:56:00 web1 sudo: ann : TTY=pts/0 ; COMMAND=/bin/ls\n"
     )
 
@@ -77,8 +81,10 @@ def _table(context: Context) -> str:
     """The lines with their parts; ``program`` is '' where a line has none."""
     head = f"SELECT line, extractGroups(line, {literal(_LINE)}) AS head FROM {LINES}"  # noqa: S608
     parts = (
-        "SELECT line, head, head[2] AS host, head[3] AS program, match(program, '^sshd(?:-session|-auth)?$') AS sshd, "
-        f"if(startsWith(head[4], 'message repeated '), extractGroups(head[4], {literal(_REPEATED)}), []) AS repeated, "
+        "SELECT line, head, head[2] AS host, head[3] AS program, "
+        "match(program, '^sshd(?:-session|-auth)?$') AS sshd, "
+        "startsWith(head[4], 'message repeated ') AS again, "
+        f"if(again, extractGroups(head[4], {literal(_REPEATED)}), []) AS repeated, "
         "if(empty(repeated), head[4], repeated[2]) AS message, "
         "if(empty(repeated), 1, toUInt16OrDefault(repeated[1], 1::UInt16)) AS times, "
         f"{_time(context)} AS time, if(sshd, extractGroups(message, {literal(_ATTEMPT)}), []) AS attempt"

@@ -1,6 +1,7 @@
 """``ndjson``: anybody's JSON, one object a line, into any logstore; a log file of such lines too."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -22,7 +23,7 @@ class Ndjson(Receiver):
     """
 
     SAMPLE = (
-        b'{"time": "2025-01-01T10:00:00Z", "real_client_ip": "192.0.2.1", "status": 200, "tenant": {"id": 7}}\n'
+        b'{"time": "2025-01-01T10:00:00Z", "real_client_ip": "192.0.2.1", "status": 200, "a": {"b": 7}}\n'
     )
 
     def __init__(self, context: Context) -> None:
@@ -67,8 +68,6 @@ def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
     """Numbered lines that are not blank; the elements where the body is one JSON list."""
     lines: Sequence[bytes] = body.split(b"\n")
     if body.lstrip()[:1] == b"[":
-        try:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             lines = [bytes(element) for element in _LIST.decode(body)]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
     return ((place, line) for place, line in enumerate(lines, 1) if line.strip())

@@ -53,6 +53,7 @@ class Limits(Settings, frozen=True):
             "max_ast_elements": 50_000,
             "max_expanded_ast_elements": 500_000,
             "max_query_size": 1_048_576,
+            "join_use_nulls": 1,
             "readonly": 1,
         }
 
@@ -174,7 +175,8 @@ class UnreadableError(MoatError):
 _LIMITS = {158: "rows read", 159: "seconds", 241: "memory", 307: "bytes read", 396: "result rows or bytes"}
 _TRANSIENT = {210, 225, 242, 243, 252, 999}
 # Wrong in our own text or schema, whatever the data: halving a segment would not help.
-_STATEMENT = {10, 16, 20, 36, 42, 43, 44, 46, 47, 48, 60, 62, 63, 81, 107, 115, 179, 181, 184, 207, 352, 386, 456}
+_STATEMENT = {10, 16, 20, 36, 42, 43, 44, 46, 47, 48, 60, 62, 63, 81, 107, 115}
+_STATEMENT |= {179, 181, 184, 207, 352, 386, 456}
 _DATA = {
     6,
     26,
@@ -231,7 +233,7 @@ def _load_error(exc: ClickHouseError) -> MoatError:
         return ours
     if code in _LIMITS:
         return TransientError(f"the load ran past its limit of {_LIMITS[code]}", where="store.logs")
-    return ours if isinstance(ours, UnreadableError) else UnreadableError(ours.message, where=f"clickhouse {code}")
+    return UnreadableError(ours.message, where=f"clickhouse {code}")
 
 
 def _plain(value: object) -> object:
