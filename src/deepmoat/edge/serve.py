@@ -74,6 +74,7 @@ class _Edge:
             checks=chain(self.actions, RateLimit(rate.requests_per_second, rate.burst, rate.clients)),
             clock=time.monotonic,
             dial=self.dial,
+            soon=asyncio.get_running_loop().call_soon,
             name=new_id(_now())[-12:].lower(),
         )
         self.worker.epoch = _now() - time.monotonic()

@@ -40,7 +40,7 @@ class _Body(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Body)
 
 
-def read_request(endpoint: Endpoint, body: bytes, *, whole: bool = True) -> Call:
+def read_request(endpoint: Endpoint, body: bytes | bytearray, *, whole: bool = True) -> Call:
     """What ``body`` asks for; ``whole`` False says that it is only the beginning.
 
     Never raises: a body that is not what the endpoint takes gives a Call with ``readable`` False. In

@@ -6,7 +6,7 @@ import msgspec
 
 from deepmoat.edge.llm.answer import AnswerReader
 from deepmoat.edge.llm.call import Call
-from deepmoat.edge.proxy.head import Head, Header
+from deepmoat.edge.proxy.head import Head
 from deepmoat.model import Request, Verdict
 
 
@@ -26,24 +26,20 @@ class Link(Protocol):
 class Exchange(msgspec.Struct, eq=False):
     """Times are monotonic seconds; sizes are bytes of bodies without their framing.
 
-    ``pending`` is what waits to be sent to the backend, ``copy`` the start of a model call's body.
-    ``head`` is None until the request's head has been read; ``verdict`` None until it was judged.
+    ``head`` and ``request`` are None for a head that could not be read; ``verdict`` until it was judged.
+    ``pending`` is what waits to be sent to the backend, ``copy`` the start of a model call's body;
+    ``excess`` is how much framing came that no body justifies.
     """
 
     started: float
-    method: str = ""
-    target: bytes = b""
-    version: str = "1.1"
-    headers: list[Header] = []
-    head_size: int = 0
+    request_id: str = ""
     head: Head | None = None
     request: Request | None = None
-    request_id: str = ""
     verdict: Verdict | None = None
     complete: bool = False
     keep_alive: bool = False
     request_size: int = 0
-    framing_size: int = 0
+    excess: int = 0
     upstream_head: bytes = b""
     pending: list[bytes] = []
     pending_size: int = 0
@@ -56,7 +52,6 @@ class Exchange(msgspec.Struct, eq=False):
     upstream_at: float = 0.0
     first_byte_at: float = 0.0
     answer_size: int = 0
-    closes: bool = False
     ended: bool = False
     error: str = ""
     copy: bytearray | None = None

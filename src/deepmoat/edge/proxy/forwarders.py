@@ -4,7 +4,7 @@ Anyone can write X-Forwarded-For. Only the entries a trusted forwarder appended 
 client is the rightmost address that is not itself trusted (RFC 7239, section 8.1).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 from deepmoat.kit.addresses import Networks, canonical
@@ -18,14 +18,14 @@ class Forwarders:
         trusted = Networks(networks, where=where)
         self.trusts = lru_cache(65_536)(trusted.__contains__)
 
-    def client(self, peer: str, forwarded_for: Sequence[bytes]) -> str:
-        """The client's address behind trusted ``peer``, given its X-Forwarded-For lines in order.
+    def client(self, peer: str, forwarded_for: bytes) -> str:
+        """The client's address behind trusted ``peer``, given its X-Forwarded-For.
 
         An entry that is no address ends the walk: what lies beyond it was not written by a
         forwarder we trust.
         """
         client = peer
-        for entry in reversed(b",".join(forwarded_for).split(b",")):
+        for entry in reversed(forwarded_for.split(b",")):
             address = _address(entry.decode("latin-1").strip())
             if address is None:
                 break

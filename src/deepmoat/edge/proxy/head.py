@@ -13,11 +13,11 @@ import msgspec
 from deepmoat.edge.proxy.refusal import Refused
 from deepmoat.kit.errors import PeerError
 
-Header = tuple[bytes, bytes]
 Framing = Literal["none", "length", "chunked", "close"]
 
 _HOP = (b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"http2-settings")
 _OURS = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"accept-encoding")
+_ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _NOTED = (b"user-agent", b"referer", b"x-conversation-id", b"x-session-id")
 _FORWARDING = (
     b"forwarded",
@@ -33,31 +33,27 @@ _FORWARDING = (
 _REWRITTEN = (b"x-forwarded-for", b"x-request-id")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
-_ANSWER_LINE = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: ([^\r\n]*))?\r\n")
-_ANSWER_READ = re.compile(
-    rb"\r\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade|trailer"
-    rb"|content-type|content-encoding)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)",
-    re.IGNORECASE,
-)
-_ANSWER_PASSED = (b"content-length", b"content-type", b"content-encoding")
 _LENGTH = re.compile(rb"\d{1,18}")
+_VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
+_ANSWER_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
+_ANSWER_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_ANSWER_READ = frozenset({b"content-type", b"content-encoding"}) | _ANSWER_HOP | _ANSWER_FRAMING
 
 
 class Head(msgspec.Struct):
-    """``passed`` are the lines that go on as they came; ``read`` is what we look at, by lower-case name.
+    """The head of a request. ``passed`` are the lines that go on as they came, without their CRLF.
 
-    ``length`` is the declared size of the body in bytes, -1 for a chunked one.
+    ``read`` is what we look at, by lower-case name, lines of one name joined by a comma. ``length`` is
+    the declared size of the body in bytes, -1 for a chunked one.
     """
 
+    method: str
+    target: bytes
+    version: str
     passed: list[bytes]
-    read: dict[bytes, list[bytes]]
+    read: dict[bytes, bytes]
     length: int = 0
     expects: bool = False
-
-    def first(self, name: bytes) -> bytes:
-        """The first value of header ``name``, b"" without one."""
-        values = self.read.get(name)
-        return values[0] if values else b""
 
 
 class AnswerHead(msgspec.Struct, frozen=True):
@@ -74,76 +70,101 @@ class AnswerHead(msgspec.Struct, frozen=True):
 
 
 class HeadReader:
-    """Sorts header lines: (collect it, pass it on) by lower-case name; unknown names are passed on."""
+    """Sorts header lines: (look at it, pass it on) by lower-case name; unknown names are passed on."""
 
-    def __init__(self, key_headers: Iterable[str]) -> None:
-        """``key_headers`` are the names that carry an API key; they are collected and passed on."""
+    def __init__(self, key_headers: Iterable[str], *, most: int) -> None:
+        """``key_headers`` are the names that carry an API key; ``most`` lines are allowed."""
         table = dict.fromkeys(_HOP, (False, False)) | dict.fromkeys(_OURS, (True, False))
         table |= dict.fromkeys((*_NOTED, *(k.lower().encode() for k in key_headers)), (True, True))
         self._stranger = table | dict.fromkeys(_FORWARDING, (False, False))
         self._forwarder = table | dict.fromkeys(_FORWARDING, (False, True))
         self._forwarder |= dict.fromkeys(_REWRITTEN, (True, False))
+        self._most = most
 
-    def read(self, headers: Sequence[Header], version: str, *, trusted: bool) -> Head:
-        """The head behind ``headers``, which came from a ``trusted`` forwarder or from anyone.
+    def read(self, raw: bytes, *, trusted: bool) -> Head:
+        """The head in ``raw``, which llhttp has found well-formed and which ends before the empty line.
 
-        Raises Refused for what the parser lets through and RFC 9112 does not.
+        ``trusted`` says that it came from a trusted forwarder. Raises Refused for what llhttp lets
+        through and RFC 9112 does not.
         """
+        start, *lines = raw.split(b"\r\n")
+        if len(lines) > self._most:
+            raise Refused("too_many_headers")
+        head = _start_line(start)
         table = self._forwarder if trusted else self._stranger
-        head = Head([], {})
         passed, read = head.passed, head.read
-        for name, value in headers:
+        for line in lines:
+            name, _, value = line.partition(b":")
             low = name.lower()
             place = table.get(low)
             if place is None:
                 if b"_" not in low or low.replace(b"_", b"-") not in table:
-                    passed.append(b"%b: %b\r\n" % (name, value))
+                    passed.append(line)
                 continue  # a CGI-like backend reads X_Forwarded_For and X-Forwarded-For as one
             if place[0]:
-                read.setdefault(low, []).append(value)
+                _note(read, low, value.strip(b" \t"))
             if place[1]:
-                passed.append(b"%b: %b\r\n" % (name, value))
-        _check(head, version)
+                passed.append(line)
+        _check(head)
         return head
 
 
-def _check(head: Head, version: str) -> None:
-    read = head.read
-    _check_host(read.get(b"host", []), version)
-    if len(read) == 1:
+def _start_line(line: bytes) -> Head:
+    """Method, target and version: three words and single spaces, no more."""
+    words = line.split(b" ")
+    if len(words) != 3:
+        raise Refused("malformed")
+    method, target, version = words
+    if version not in _VERSIONS:
+        raise Refused("version_not_supported")
+    if method == b"CONNECT":
+        raise Refused("connect_not_offered")
+    return Head(method.decode("ascii"), target, _VERSIONS[version], [], {})
+
+
+def _note(read: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    if name not in read:
+        read[name] = value
         return
+    if name in _ONCE:
+        raise Refused("two_hosts" if name == b"host" else "bad_length")
+    read[name] += b", " + value
+
+
+def _check(head: Head) -> None:
+    read = head.read
+    host = read.get(b"host")
+    if host is None and head.version == "1.1":
+        raise Refused("no_host")
+    if host is not None and not _HOST.fullmatch(host):
+        raise Refused("bad_host")
     if b"connection" in read:
         _drop_nominated(head)
-    head.length = _body_length(read.get(b"content-length"), read.get(b"transfer-encoding"), version)
+    head.length = _body_length(read.get(b"content-length"), read.get(b"transfer-encoding"), head.version)
     if b"expect" in read:
-        if head.first(b"expect").lower() != b"100-continue":
+        if read[b"expect"].lower() != b"100-continue":
             raise Refused("unknown_expectation")
-        head.expects = version == "1.1"
+        head.expects = head.version == "1.1"
 
 
-def _body_length(lengths: list[bytes] | None, codings: list[bytes] | None, version: str) -> int:
+def _body_length(length: bytes | None, coding: bytes | None, version: str) -> int:
     """Declared bytes, -1 for chunks. llhttp takes HTTP/1.0 with chunks and "gzip, chunked": we do not."""
-    if lengths and (len(lengths) > 1 or codings or not _LENGTH.fullmatch(lengths[0])):
-        raise Refused("bad_length")
-    if codings and (len(codings) > 1 or version != "1.1" or codings[0].strip().lower() != b"chunked"):
-        raise Refused("bad_transfer_encoding")
-    if codings:
+    if coding is not None:
+        if length is not None:
+            raise Refused("bad_length")
+        if version != "1.1" or coding.lower() != b"chunked":
+            raise Refused("bad_transfer_encoding")
         return -1
-    return int(lengths[0]) if lengths else 0
-
-
-def _check_host(hosts: list[bytes], version: str) -> None:
-    if len(hosts) > 1:
-        raise Refused("two_hosts")
-    if not hosts and version == "1.1":
-        raise Refused("no_host")
-    if hosts and not _HOST.fullmatch(hosts[0]):
-        raise Refused("bad_host")
+    if length is None:
+        return 0
+    if not _LENGTH.fullmatch(length):
+        raise Refused("bad_length")
+    return int(length)
 
 
 def _drop_nominated(head: Head) -> None:
     """Remove the headers that Connection names (RFC 9110, section 7.6.1)."""
-    options = b",".join(head.read[b"connection"]).lower().split(b",")
+    options = head.read[b"connection"].lower().split(b",")
     names = {o.strip() for o in options} - {b"close", b"keep-alive", b""}
     if names:
         head.passed = [line for line in head.passed if line.partition(b":")[0].lower() not in names]
@@ -163,9 +184,7 @@ def origin_form(target: bytes, host: bytes, method: str) -> bytes:
     return match[2] if match[2][:1] == b"/" else b"/" + match[2]
 
 
-def write_head(
-    method: str, target: bytes, version: str, host: bytes, head: Head, ours: Sequence[bytes]
-) -> bytes:
+def write_head(head: Head, host: bytes, ours: Sequence[bytes]) -> bytes:
     """The head for the backend: the passed lines, then ``ours``, then the framing."""
     if head.length < 0:
         framing = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -173,46 +192,56 @@ def write_head(
         framing = b"Content-Length: %d\r\n\r\n" % head.length
     else:
         framing = b"\r\n"
-    start = b"%b %b HTTP/%b\r\nHost: %b\r\n" % (method.encode(), target, version.encode(), host)
-    return b"".join((start, *head.passed, *ours, framing))
+    start = b"%b %b HTTP/%b\r\nHost: %b" % (head.method.encode(), head.target, head.version.encode(), host)
+    return b"\r\n".join((start, *head.passed, *ours, framing))
 
 
 def read_answer_head(raw: bytes, method: str) -> AnswerHead:
-    """The answer head in ``raw`` (status line and header lines, each with its CRLF, without the empty line).
+    """The answer's head in ``raw``, which ends before the empty line.
 
     Raises PeerError for one that two readers could read differently.
     """
-    line = _ANSWER_LINE.match(raw)
-    if (
-        not line
-        or raw.count(b"\n") != raw.count(b"\r\n")
-        or b"\0" in raw
-        or b"\r\n " in raw
-        or b"\r\n\t" in raw
-    ):
-        raise PeerError("malformed answer head", status=502)
-    found: dict[bytes, bytes] = {}
-    hop = False
-    for match in _ANSWER_READ.finditer(raw, line.end() - 2):
-        name = match[1].lower()
-        hop = hop or name not in _ANSWER_PASSED
-        if found.setdefault(name, match[2]) != match[2] and name != b"connection":
-            raise PeerError(f"two values of {name.decode()}", status=502)
-    lines = _without_hop(raw[line.end() :], found) if hop else raw[line.end() :]
-    status = int(line[2])
+    start, *lines = raw.split(b"\r\n")
+    if raw.count(b"\n") != len(lines) or raw.count(b"\r") != len(lines) or b"\0" in raw:
+        raise PeerError("stray control character in the answer's head", status=502)
+    if start[:7] != b"HTTP/1." or not start[9:12].isdigit() or start[8:9] != b" ":
+        raise PeerError("not an HTTP/1 answer", status=502)
+    found, drops = _answer_fields(lines)
+    status = int(start[9:12])
     framing, length = _framing(status, method, found)
-    keep = b"close" not in found.get(b"connection", b"").lower() and line[1] == b"1" and framing != "close"
-    kind = found.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    kept = _end_to_end(lines, found) if drops else lines
+    keep = framing != "close" and start[7:8] == b"1" and b"close" not in found.get(b"connection", b"").lower()
     return AnswerHead(
         status,
-        line[3] or b"",
-        lines,
+        start[13:],
+        b"\r\n".join(kept) + b"\r\n" if kept else b"",
         framing,
         length,
         keep,
-        kind,
+        found.get(b"content-type", b"").partition(b";")[0].rstrip().lower(),
         found.get(b"content-encoding", b"").lower(),
     )
+
+
+def _answer_fields(lines: Sequence[bytes]) -> tuple[dict[bytes, bytes], bool]:
+    """What we look at, by lower-case name, and whether any line must not be passed on."""
+    found: dict[bytes, bytes] = {}
+    drops = False
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or b" " in name or b"\t" in name:
+            raise PeerError("malformed header line in the answer", status=502)
+        low = name.lower()
+        if low not in _ANSWER_READ:
+            continue
+        value = value.strip(b" \t")
+        drops = drops or low in _ANSWER_HOP or (low in _ANSWER_FRAMING and low in found)
+        if low in _ANSWER_FRAMING and found.get(low, value) != value:
+            raise PeerError(f"two values of {low.decode()}", status=502)
+        found[low] = value
+    if b"transfer-encoding" in found and b"content-length" in found:
+        drops = True
+    return found, drops
 
 
 def _framing(status: int, method: str, found: dict[bytes, bytes]) -> tuple[Framing, int]:
@@ -232,16 +261,13 @@ def _framing(status: int, method: str, found: dict[bytes, bytes]) -> tuple[Frami
     return "length", int(text)
 
 
-def _without_hop(lines: bytes, found: dict[bytes, bytes]) -> bytes:
-    """Only the end-to-end lines; a chunked answer keeps its coding, since its bytes are passed through."""
-    chunked = b"transfer-encoding" in found
+def _end_to_end(lines: Sequence[bytes], found: dict[bytes, bytes]) -> list[bytes]:
+    """Only the end-to-end lines and one line of framing; chunks keep theirs, since they are passed through."""
     dropped = {o.strip() for o in found.get(b"connection", b"").lower().split(b",")}
-    dropped |= {b"connection", b"keep-alive", b"proxy-connection", b"upgrade"}
-    if chunked:
-        dropped |= {b"content-length"}
-    kept = (
-        line
-        for line in lines.split(b"\r\n")
-        if line and line.partition(b":")[0].strip().lower() not in dropped
-    )
-    return b"".join(line + b"\r\n" for line in kept)
+    dropped = (dropped | _ANSWER_HOP | _ANSWER_FRAMING) - {b""}
+    kept = [line for line in lines if line.partition(b":")[0].lower() not in dropped]
+    for name in (b"transfer-encoding", b"content-length"):
+        if name in found:
+            kept.append(name.title() + b": " + found[name])
+            break
+    return kept

@@ -15,7 +15,6 @@ STATUS: dict[str, int] = {
     "bad_length": 400,
     "bad_transfer_encoding": 400,
     "bad_chunks": 400,
-    "too_many_pipelined": 400,
     "head_timeout": 408,
     "body_timeout": 408,
     "body_too_large": 413,

@@ -73,8 +73,7 @@ class Upstream:
     def begin(self, owner: Owner, exchange: Exchange) -> None:
         """Serve ``exchange``: what comes from now on is its answer."""
         self._owner, self._exchange = owner, exchange
-        self._framing = self._buffer = ""  # type: ignore[assignment]
-        self._buffer = b""
+        self._framing, self._buffer = "", b""
         self.served += 1
 
     def write(self, data: bytes) -> None:
@@ -161,12 +160,13 @@ class Upstream:
         self._buffer = b""
         exchange = self._exchange
         assert exchange is not None  # noqa: S101 - owner and exchange come and go together
-        head = read_answer_head(data[: end + 2], exchange.method)
+        assert exchange.head is not None  # noqa: S101 - it was sent
+        head = read_answer_head(data[:end], exchange.head.method)
         rest = data[end + 4 :]
         if head.status < 200:
             self._interim(owner, head, rest)
             return
-        if head.framing == "chunked" and exchange.version == "1.0":
+        if head.framing == "chunked" and exchange.head.version == "1.0":
             raise PeerError("chunked answer to HTTP/1.0", status=502)
         self._framing, self._left, self.reusable = head.framing, head.length, head.reusable
         if head.framing == "chunked":

@@ -11,13 +11,13 @@ from deepmoat.edge.chain import Check
 from deepmoat.edge.llm.key import key_hasher
 from deepmoat.edge.proxy.exchange import Exchange
 from deepmoat.edge.proxy.forwarders import Forwarders
-from deepmoat.edge.proxy.head import HeadReader
+from deepmoat.edge.proxy.head import Head, HeadReader
 from deepmoat.edge.proxy.pool import Pool
 from deepmoat.edge.proxy.upstream import Upstream
-from deepmoat.edge.records import AccessRecord, Journal, LlmRecord, Refusals, split_target, text
+from deepmoat.edge.records import AccessRecord, Journal, LlmRecord, Refusals, text
 from deepmoat.edge.settings import EdgeSettings
 from deepmoat.kit.meters import count, drop
-from deepmoat.model import Verdict
+from deepmoat.model import Request, Verdict
 
 
 class Guest(Protocol):
@@ -41,12 +41,17 @@ class Guest(Protocol):
         """End the connection now."""
 
 
+_UNREAD = Request("::", "", "")
+_NO_HEAD = Head("", b"", "", [], {})
 Dial = Callable[[Guest, Exchange, Backend], None]
 """Connect to a backend; then the client's ``dialed`` or ``dial_failed`` is called."""
 
 
 class Worker:
-    """``clock`` gives monotonic seconds; adding ``epoch`` makes them seconds since 1970."""
+    """``clock`` gives monotonic seconds; adding ``epoch`` makes them seconds since 1970.
+
+    ``soon`` calls a function in the loop's next round.
+    """
 
     def __init__(
         self,
@@ -57,14 +62,16 @@ class Worker:
         checks: tuple[Check, ...],
         clock: Callable[[], float],
         dial: Dial,
+        soon: Callable[[Callable[[], None]], object],
         name: str,
     ) -> None:
         self.timeouts, self.limits = settings.timeouts, settings.limits
         self.clock, self.dial, self.rotation, self.checks = clock, dial, rotation, checks
+        self.soon = soon
         self.epoch = 0.0
         self.tick = clock()
         self.draining = False
-        self.heads = HeadReader(settings.key_headers)
+        self.heads = HeadReader(settings.key_headers, most=settings.limits.headers)
         self.key_headers = tuple(k.lower().encode() for k in settings.key_headers)
         self.forwarders = Forwarders(settings.trusted_forwarders)
         self.hash_key = key_hasher(secret)
@@ -72,7 +79,6 @@ class Worker:
         self.journal = Journal()
         self.refusals = Refusals()
         self.clients: set[Guest] = set()
-        self.in_flight = 0
         self._name = name
         self._requests = 0
         self._tally: Counter[str] = Counter()
@@ -82,9 +88,10 @@ class Worker:
         self._requests += 1
         return f"{self._name}-{self._requests:x}"
 
-    def refused(self, reason: str) -> None:
-        """Count a refusal by its reason."""
-        count("deepmoat_edge_refused_total", reason=reason)
+    def refused(self, verdict: Verdict) -> None:
+        """Count a refusal by its reason: what the protocol calls wrong, or the check that objected."""
+        phase, _, rule = verdict.rule.partition("/")
+        count("deepmoat_edge_refused_total", reason=rule if phase == "http" else phase)
 
     def record(self, exchange: Exchange, client: str, verdict: Verdict) -> None:
         """Write down what became of ``exchange``."""
@@ -114,31 +121,31 @@ class Worker:
             drop("edge", "journal_full")
 
     def _access(self, exchange: Exchange, client: str, verdict: Verdict, took: float) -> AccessRecord:
-        path, query = split_target(exchange.target)
-        request, head = exchange.request, exchange.head
-        call = exchange.call
+        request, head, call = exchange.request, exchange.head, exchange.call
+        if request is None or head is None:
+            request, head = _UNREAD, _NO_HEAD
         return AccessRecord(
             exchange.started + self.epoch,
             client,
-            exchange.method,
-            request.host if request else "",
-            request.path if request else path,
-            request.query if request else query,
+            request.method,
+            request.host,
+            request.path,
+            request.query,
             exchange.status,
             "http",
-            exchange.version,
+            head.version,
             took,
             exchange.request_id,
             verdict.decision,
             exchange.request_size,
             exchange.answer_size,
-            request.headers.get("user-agent", "") if request else "",
-            text(head.first(b"referer")) if head else "",
+            request.headers.get("user-agent", ""),
+            text(head.read.get(b"referer", b"")),
             exchange.backend,
             exchange.upstream_status,
             exchange.upstream_at and exchange.upstream_at - exchange.started,
             call.user if call else "",
-            request.key_hash if request else "",
+            request.key_hash,
             verdict.rule,
             {"error": exchange.error} if exchange.error else {},
         )
@@ -156,7 +163,7 @@ class Worker:
         return LlmRecord(
             time=exchange.started + self.epoch,
             client_address=client,
-            http_request_method=exchange.method,
+            http_request_method=request.method,
             server_address=request.host,
             url_path=request.path,
             url_query=request.query,
