@@ -15,9 +15,9 @@ from deepmoat.identity.roles import Visitor
 from deepmoat.kit.errors import MoatError, PeerError
 from deepmoat.kit.meters import count
 from deepmoat.model import LOGSTORES, Action, Query, Result
+from deepmoat.query.door import MAX_ROWS
 
 THREADS = 8
-MOST_ROWS = 100_000
 
 
 class Asks(Protocol):
@@ -102,7 +102,7 @@ def check(query: Query) -> None:
         raise PeerError(
             f"no such logstore: {name!r}", where="logstore", hint="known: " + ", ".join(LOGSTORES)
         )
-    if not 1 <= query.limit <= MOST_ROWS:
-        raise PeerError(f"limit wants 1 to {MOST_ROWS}, not {query.limit}", where="limit")
+    if not 1 <= query.limit <= MAX_ROWS:
+        raise PeerError(f"limit wants 1 to {MAX_ROWS}, not {query.limit}", where="limit")
     if query.since and query.until and query.since >= query.until:
         raise PeerError("since must be before until", where="since")

@@ -186,6 +186,7 @@ class Identity:
         limits = self.settings
         if now - session.seen >= limits.session_idle or now - session.created >= limits.session_absolute:
             self.sessions.end(prefix)
+            self._forget(session.hash)
             return None
         user = self.users.get(session.user)
         if user is None or user.disabled:

@@ -124,7 +124,7 @@ class _Overview:
                 ui.label(action.reason).classes("moat-note")
             ui.label(f"ends {ago(action.end, now)}").classes("moat-note")
             if self.visit.visitor.may("act"):
-                ui.button("End now", on_click=lambda: self._end(action.id)).props(
+                ui.button("End now", color=None, on_click=lambda: self._end(action.id)).props(
                     "flat no-caps dense"
                 ).classes("moat-do")
 

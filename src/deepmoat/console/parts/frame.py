@@ -67,7 +67,7 @@ def _theme_button(theme: ui.dark_mode) -> None:
         name = "dark" if theme.value else "light"
         ui.run_javascript(f"document.cookie='moat_theme={name};path=/;max-age=31536000;samesite=strict'")
 
-    button = ui.button(icon="contrast", on_click=turn).props("flat round dense size=sm")
+    button = ui.button(icon="contrast", color=None, on_click=turn).props("flat round dense size=sm")
     button.props('aria-label="Dark or light"').classes("moat-quiet")
 
 

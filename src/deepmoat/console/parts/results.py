@@ -4,6 +4,7 @@ Columns get names of our own (``c0``, ``c1`` …): a column's real name is the a
 (those with a colon in front) would be taken for code by the table.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ from deepmoat.model import Result
 from deepmoat.query.split import split
 
 _LONGEST = 300
+_HALF = timedelta(microseconds=500)
+"""Half of the last digit shown: times are rounded to milliseconds."""
 _PREFERRED = {
     "access": (
         "time",
@@ -100,8 +103,9 @@ def written(value: object) -> str:
         return ""
     if isinstance(value, dict | list | tuple):
         return msgspec.json.format(msgspec.json.encode(value)).decode()
-    isoformat = getattr(value, "isoformat", None)
-    return str(isoformat(sep=" ", timespec="milliseconds") if isoformat else value).replace("+00:00", "")
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC) + _HALF).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return str(value)
 
 
 def fields(columns: tuple[str, ...], row: tuple[Any, ...]) -> list[tuple[str, str]]:
@@ -128,9 +132,9 @@ class _Details:
         with self.dialog, ui.element("div").classes("moat-drawer"):
             with ui.element("div").classes("moat-head"):
                 ui.label("Record").classes("moat-title")
-                ui.button(icon="close", on_click=self.dialog.close).props("flat round dense").props(
-                    'aria-label="Close"'
-                )
+                ui.button(icon="close", color=None, on_click=self.dialog.close).props(
+                    "flat round dense"
+                ).props('aria-label="Close"')
             self.fields = ui.element("div").classes("moat-fields")
 
     def open(self, index: object) -> None:
