@@ -86,7 +86,7 @@ class Core:
         self.incidents, self.actions = Incidents(state), Actions(state)
         loader = Loader(database, self.readers.get, place.data / "scratch")
         self.intake = Intake(loader, self.readers, place.data / "spool")
-        self.committer = Committer(place.data / "spool" / "core", moat.collect, self.readers)
+        self.committer = Committer(place.data / "spool" / "core", self.readers, moat.collect)
         self.unready: set[str] = {"api"}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -95,7 +95,7 @@ class Core:
         watch = self._watch(asyncio.get_running_loop())
         app = self._app(watch)
         async with Group() as group:
-            group.create_task(self.committer.run())
+            committing = group.create_task(self.committer.run())
             inner = [
                 group.create_task(watch.run()),
                 group.create_task(keep_house(self.database, self.place.moat.store.retention)),
@@ -104,13 +104,12 @@ class Core:
             for task in inner:
                 task.cancel()
             await asyncio.wait(inner)
-            await self.committer.close()
+            committing.cancel()  # last: what the others still audit is written
 
     def close(self) -> None:
         """Load what was acknowledged, then close the databases."""
         local.withdraw(self.place.data)
         self._end_local_keys()
-        self.committer.release()
         self.intake.stop()
         self.database.close()
         self.state.close()

@@ -75,7 +75,7 @@ async def _run(child: Child, stop: asyncio.Event) -> int:
         *command,
         stdin=asyncio.subprocess.PIPE,
         env={**os.environ, "DEEPMOAT_SUPERVISED": "1"},
-        process_group=0,
+        start_new_session=True,
     )
     ended = asyncio.ensure_future(process.wait())
     stopping = asyncio.ensure_future(stop.wait())

@@ -147,7 +147,7 @@ async def _child(
             env={**os.environ, **(env or {})},
             stdout=out,
             stderr=out,
-            process_group=0,
+            start_new_session=True,
         )
         try:
             yield

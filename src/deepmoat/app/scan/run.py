@@ -94,7 +94,8 @@ def _series(store: Store, records: dict[str, int], first: datetime, last: dateti
         if not records[logstore]:
             continue
         text = (
-            f"* | select __time__ - __time__ % {step} as bucket, count(*) as total, count_if({bad}) as bad "  # noqa: S608
+            f"* | select __time__ - __time__ % {step} as bucket, count(*) as total, "
+            f"count_if({bad}) as bad "
             f"group by bucket order by bucket limit {length + 1}"
         )
         total, wrong = [0] * length, [0] * length
@@ -106,6 +107,6 @@ def _series(store: Store, records: dict[str, int], first: datetime, last: dateti
 
 def _countries(store: Store, records: dict[str, int]) -> list[tuple[str, int]]:
     logstore = "access" if records["access"] else "security"
-    text = "* | select client_country, count(*) as n group by client_country order by n desc, client_country limit 300"
+    text = "* | select client_country, count(*) as n group by client_country order by n desc, 1 limit 300"
     rows = store.door.ask(Query(text, logstore), datetime.now(UTC)).rows
     return [(str(code), int(n)) for code, n in rows]
