@@ -137,6 +137,17 @@ def test_of_one_cause_only_the_newest_is_open_even_when_old_records_come_late() 
     assert statuses == ["open", "closed"]
 
 
+def test_causes_that_a_client_makes_up_do_not_page_without_end() -> None:
+    rules = Rules(causes=5)
+    found = [finding(f"192.0.2.{n}", cause=f"request_burst:host-{n}") for n in range(100)]
+    folded = fold((), found, at(1), rules)
+    assert len(folded.notices) == 6
+    rest = [i for i in folded.incidents if i.cause == "request_burst:*"]
+    assert len(rest) == 1 and rest[0].subject_count == 95
+    again = fold(folded.ongoing, [finding(cause="request_burst:host-99", first=5)], at(6), rules)
+    assert not again.notices
+
+
 def test_what_is_long_closed_is_forgotten() -> None:
     folded = fold((), [finding()], at(1), RULES)
     folded = fold(folded.ongoing, (), at(700), RULES)

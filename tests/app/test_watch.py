@@ -234,6 +234,35 @@ def test_people_block_and_release_at_once_and_a_released_attack_is_not_blocked_a
     run(test)
 
 
+def test_who_came_onto_the_allow_list_is_released_at_the_next_start(place: Place) -> None:
+    async def test() -> None:
+        watch = place.watch(AlertSettings())
+        async with running(watch) as next_line:
+            await next_line()
+            for addresses in (["192.0.2.1", "192.0.2.2"], ["192.0.2.1"]):
+                await watch.block(addresses, "anna", "why", 5, datetime.now(UTC))
+                await next_line()
+        settings = RespondSettings(allow=("192.0.2.1/32",))
+        async with running(place.watch(AlertSettings(), settings)) as next_line:
+            (left,) = (await next_line()).actions
+            assert clients(left) == {"192.0.2.2"}
+
+    run(test)
+
+
+def test_the_end_of_a_block_is_in_the_timeline_and_in_the_audit(place: Place) -> None:
+    async def test() -> None:
+        settings = RespondSettings(block_minutes=0.02)
+        async with running(place.watch(AlertSettings(), settings)) as next_line:
+            await next_line()
+            flood(place.database)
+            assert (await next_line()).actions
+            await until(lambda: "block_end" in {r.fields["event_action"] for r in place.records})
+            await until(lambda: "the block of 40 clients ended" in str(place.incidents.list()[0].timeline))
+
+    run(test)
+
+
 def test_what_another_process_part_writes_to_the_state_is_pushed_within_a_tick(place: Place) -> None:
     async def test() -> None:
         watch = place.watch(AlertSettings())

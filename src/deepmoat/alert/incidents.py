@@ -30,7 +30,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     After ``quiet`` without news it is closed (a live detector repeats itself: that is none); a finding
     of the same cause whose records are within ``again`` of its own opens it again. ``subjects`` is how
     many an incident lists; up to ``tally`` of them are told apart, so up to there ``subject_count`` is
-    exact.
+    exact. A cause may hold what a client wrote (the Host it asked for): when a detector has ``causes``
+    open incidents, what it finds of further causes becomes one incident of the cause ``<detector>:*``, so
+    nobody can make us page without end.
     """
 
     quiet: timedelta = timedelta(minutes=10)
@@ -39,6 +41,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     tally: int = 200_000
     evidence: int = 10
     timeline: int = 200
+    causes: int = 20
 
 
 class Span(NamedTuple):
@@ -132,15 +135,32 @@ class _Desk:
             self.by_cause.setdefault(file.start.cause, []).append(file)
 
     def take(self, finding: Finding) -> None:
-        same = self.by_cause.setdefault(finding.cause, [])
-        near = min(same, key=lambda file: file.gap(finding), default=None)
-        if near is None or near.gap(finding) > self.rules.again:
-            near = _File(_opening(finding, self.now), self.rules)
-            near.event = "opened"
-            same.append(near)
-            self.files.append(near)
+        near = self._near(finding)
+        if near is None and self._crowded(finding):
+            finding = msgspec.structs.replace(finding, cause=f"{finding.detector}:*")
+            near = self._near(finding)
+        if near is None:
+            near = self._opened(finding)
         near.add(finding, self.now)
-        self._one_open(same)
+        self._one_open(self.by_cause[finding.cause])
+
+    def _near(self, finding: Finding) -> "_File | None":
+        """The incident of the same cause whose records are close enough."""
+        same = self.by_cause.get(finding.cause, [])
+        near = min(same, key=lambda file: file.gap(finding), default=None)
+        return near if near is not None and near.gap(finding) <= self.rules.again else None
+
+    def _crowded(self, finding: Finding) -> bool:
+        """Does the detector have as many open incidents as it may?"""
+        same = (f for f in self.files if f.status == "open" and f.start.detector == finding.detector)
+        return sum(1 for _ in same) >= self.rules.causes
+
+    def _opened(self, finding: Finding) -> "_File":
+        fresh = _File(_opening(finding, self.now), self.rules)
+        fresh.event = "opened"
+        self.files.append(fresh)
+        self.by_cause.setdefault(finding.cause, []).append(fresh)
+        return fresh
 
     def _one_open(self, same: list["_File"]) -> None:
         """Of one cause only the incident with the latest record is open."""
@@ -155,7 +175,8 @@ class _File:
     """One incident while it is being written on. Never leaves ``fold``."""
 
     def __init__(self, item: Ongoing, rules: Rules) -> None:
-        start = self.start = item.incident
+        self.item, self.start = item, item.incident
+        start = self.start
         self.rules, self.heard, self.tally, self.mentioned = rules, item.heard, item.tally, item.mentioned
         self.first, self.last, self.status = start.first, start.last, start.status
         self.severity, self.title, self.count = start.severity, start.title, start.count
@@ -241,6 +262,8 @@ class _File:
         )
 
     def frozen(self) -> Ongoing:
+        if not self.changed:
+            return self.item
         return Ongoing(incident=self.incident(), heard=self.heard, tally=self.tally, mentioned=self.mentioned)
 
     def _tally(self, finding: Finding) -> bool:

@@ -36,7 +36,7 @@ from deepmoat.respond.decide import Decider
 from deepmoat.respond.playbooks.block_clients import LEAST, Order
 from deepmoat.respond.serve import ActionServer
 from deepmoat.respond.settings import Allowed, RespondSettings
-from deepmoat.respond.targets import by_hand
+from deepmoat.respond.targets import by_hand, spared
 from deepmoat.store.state.actions import Actions
 from deepmoat.store.state.incidents import Incidents
 
@@ -83,6 +83,8 @@ class Watch:
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._found: queue.SimpleQueue[Finding] = queue.SimpleQueue()
         self._fresh: dict[str, Action] = {}
+        self._in_force: dict[str, Action] = {}
+        self._over: list[Action] = []
         self._unkept: dict[str, Incident] = {}
         self._busy: set[str] = set()
         self._last: dict[str, datetime] = {}
@@ -95,6 +97,7 @@ class Watch:
         self._poke = lambda: loop.call_soon_threadsafe(wake.set)
         pool = ThreadPoolExecutor(THREADS, "detect")
         self.sender.start()
+        self._spare()
         self._retell()
         self._publish(_now())
         try:
@@ -197,6 +200,7 @@ class Watch:
         kept = next(iter(self.parts.actions.of(incident.id)), None)
         fresh = (a for a in self._fresh.values() if a.cause == incident.id)
         current = next(fresh, kept.action if kept else None)
+        current = spared(current, self.allowed) if current else None
         narrowed = msgspec.structs.replace(incident, subjects=certain)
         order = self.decider.decide(narrowed, current, now, kept.ended_by if kept else "")
         if order.action:
@@ -205,19 +209,20 @@ class Watch:
 
     def _publish(self, now: datetime) -> None:
         """Push what is in force, where that changed."""
-        actions, fresh = {}, dict(self._fresh)  # copied first: what leaves it is in the state by then
+        fresh = dict(self._fresh)  # copied first: what leaves it is in the state by then
         with _counted("read_actions"):
-            actions = {a.id: a for a in self.parts.actions.in_force(now)}
-        actions |= fresh
-        before = {a.id: a for a in self.parts.server.orders.actions}
-        if {
-            i: a for i, a in actions.items() if a.end > now
-        } != before or not self.parts.server.orders.version:
-            self.parts.server.publish(actions.values())
+            kept = {a.id: a for a in self.parts.actions.in_force(now)}
+            actions = {i: a for i, a in (kept | fresh).items() if a.end > now}
+            self._over.extend(a for i, a in self._in_force.items() if i not in actions)
+            if actions != self._in_force or not self.parts.server.published:
+                self.parts.server.publish(actions.values())
+            self._in_force = actions
 
     def _after(self, plan: Plan, now: datetime) -> None:
         """Keep, tell and audit what the push has already made true."""
         records = [r for i, o in plan.orders.items() for r in self._write_up(i, o, now)]
+        over, self._over = self._over, []
+        records += [self._ended(action, now) for action in over]
         self._unkept |= {i.id: i for i in plan.folded.incidents}
         self._keep()
         for notice in plan.folded.notices:
@@ -258,6 +263,14 @@ class Watch:
             self._note(incident, now, f"not blocked: {order.held}")
             yield _record(now, "hold", order.held, incident)
 
+    def _ended(self, action: Action, now: datetime) -> Record:
+        """Put the end of an action into its incident's timeline; its audit record."""
+        kept = self.parts.actions.get(action.id)
+        by = kept.ended_by if kept else ""
+        text = f"the block of {len(action.targets)} clients ended" + (f": {by}" if by else "")
+        self._note(action.cause, now, text)
+        return _record(now, "block_end", text, action.cause, attributes={"action": action.id})
+
     def _announce(self, notice: Notice, plan: Plan, now: datetime) -> Iterator[Record]:
         incident = self._current(notice.incident)
         if notice.event == "opened":
@@ -273,6 +286,16 @@ class Watch:
             incident = notice.incident.id
             mine = [a for a in self.parts.server.orders.actions if a.cause == incident]
             self.sender.tell(Message(notice, tuple(mine), self.alert.link(incident), held))
+
+    def _spare(self) -> None:
+        """Release who came onto the allow-list while we were away."""
+        now = _now()
+        for action in self.parts.actions.in_force(now):
+            left = spared(action, self.allowed)
+            if left is None:
+                self.parts.actions.end(action.id, now, "the allow-list")
+            elif left is not action:
+                self.parts.actions.put(left)
 
     def _retell(self) -> None:
         """Tell what a crash may have kept us from telling: at least once rather than at most once."""

@@ -46,6 +46,7 @@ class ActionServer:
         self.orders = Orders(_last_version(self.snapshot))
         self._line = encode(self.orders)
         self._clients: set[_Client] = set()
+        self.published = False
         self._changed, self._ends = asyncio.Event(), asyncio.Event()
 
     @property
@@ -58,7 +59,7 @@ class ActionServer:
         now = datetime.now(UTC)
         kept = in_force(actions, now)
         self.orders = Orders(next_version(self.orders.version, now.timestamp()), kept)
-        self._line = encode(self.orders)
+        self._line, self.published = encode(self.orders), True
         for client in self._clients:
             client.fresh.set()
         self._changed.set()

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from deepmoat.kit.errors import QueryError
 from deepmoat.kit.ids import stable_id
 from deepmoat.model import Action, Target
@@ -21,6 +23,14 @@ def clients(action: Action | None) -> frozenset[str]:
     """The client addresses an action is aimed at."""
     pairs = (pair for aim in (action.targets if action else ()) for pair in aim)
     return frozenset(value for field, value in pairs if field == FIELD)
+
+
+def spared(action: Action, allowed: Allowed) -> Action | None:
+    """``action`` without allow-listed clients: the list may have grown since; None where nothing is left."""
+    targets = tuple(t for t in action.targets if not any(f == FIELD and v in allowed for f, v in t))
+    if len(targets) == len(action.targets):
+        return action
+    return msgspec.structs.replace(action, targets=targets) if targets else None
 
 
 def by_hand(
