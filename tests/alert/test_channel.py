@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import apprise
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepmoat.alert.channel import CHANNELS, Message, Post, Push, channel, headline, plain, text
@@ -78,6 +78,7 @@ def test_every_channel_says_what_the_golden_file_says() -> None:
 
 
 @pytest.mark.parametrize("name", CHANNELS.names())
+@settings(max_examples=30, deadline=None)
 @given(text=st.text(max_size=300))
 def test_no_log_content_breaks_a_channel_or_its_one_line(name: str, text: str) -> None:
     call = channel(TABLES[name]).call(message(title=text), NOW)

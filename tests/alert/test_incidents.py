@@ -148,6 +148,11 @@ def test_causes_that_a_client_makes_up_do_not_page_without_end() -> None:
     assert not again.notices
 
 
+def test_causes_far_apart_in_a_file_do_not_crowd_each_other() -> None:
+    found = [finding(cause=f"request_burst:host-{n}", first=n * 10_000) for n in range(30)]
+    assert len(fold((), found, at(300_000), Rules(causes=5)).incidents) == 30
+
+
 def test_what_is_long_closed_is_forgotten() -> None:
     folded = fold((), [finding()], at(1), RULES)
     folded = fold(folded.ongoing, (), at(700), RULES)

@@ -151,9 +151,9 @@ class _Desk:
         return near if near is not None and near.gap(finding) <= self.rules.again else None
 
     def _crowded(self, finding: Finding) -> bool:
-        """Does the detector have as many open incidents as it may?"""
+        """Has the detector as many incidents open around that time as it may?"""
         same = (f for f in self.files if f.status == "open" and f.start.detector == finding.detector)
-        return sum(1 for _ in same) >= self.rules.causes
+        return sum(1 for f in same if f.gap(finding) <= self.rules.again) >= self.rules.causes
 
     def _opened(self, finding: Finding) -> "_File":
         fresh = _File(_opening(finding, self.now), self.rules)
