@@ -1,7 +1,9 @@
 """Records into the engine, and the door to ask for them."""
 
+import importlib.util
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -13,6 +15,16 @@ from deepmoat.store.logs.database import Database
 from deepmoat.store.logs.load import Load
 
 Put = Callable[[Iterable[dict[str, Any]]], None]
+
+
+@pytest.fixture(scope="session")
+def traffic() -> ModuleType:
+    """``traffic.py`` beside this file: made records."""
+    spec = importlib.util.spec_from_file_location("traffic", Path(__file__).parent / "traffic.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -33,7 +45,7 @@ def put(database: Database, tmp_path: Path) -> Put:
         for name, lines in by_store.items():
             path = tmp_path / f"{name}.ndjson"
             path.write_bytes(b"\n".join(lines))
-            database.load(_load(name), path, f"{tmp_path}{len(lines)}{hash(lines[0])}")
+            database.load(_load(name), path, f"{path}{len(lines)}{hash(lines[0])}")
 
     return put
 

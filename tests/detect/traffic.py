@@ -115,6 +115,15 @@ def programs(dice: random.Random, start: float, end: float) -> Iterator[Record]:
                 yield access(at + k / 25, "198.51.100.40", "/v1/chat/completions", key_hash="k1")
 
 
+def calm(seed: int = 2, minutes: int = 60) -> list[Record]:
+    """The same without the flash crowd, to lie under an attack."""
+    dice, end = random.Random(seed), HOUR + 60 * minutes
+    records = list(visits(dice, HOUR, end, 5, COUNTRIES, "203.0"))
+    records += office(dice, HOUR, end)
+    records += [r for r in programs(dice, HOUR, end) if r["time"] < end]
+    return records
+
+
 def honest(seed: int = 1) -> list[Record]:
     """An hour of all of that, with a tide, and a flash crowd thirty times the usual from its 40th minute."""
     dice = random.Random(seed)
@@ -135,6 +144,24 @@ def burst(start: float, clients: int = 1, rate: float = 30, seconds: float = 20)
             at = start + client * 0.003 + n / rate
             status = 200 if at - start < 5 else 503
             yield access(at, f"45.10.0.{client + 1}", "/login", http_response_status_code=status)
+
+
+def limited(start: float, rate: float = 60, passed: float = 5, seconds: int = 10) -> Iterator[Record]:
+    """A flood of which the edge lets ``passed`` a second through and sums up the rest each second."""
+    for second in range(seconds):
+        for n in range(int(passed)):
+            yield access(start + second + n / passed, "45.11.0.1", "/login", verdict="pass")
+        yield {
+            "logstore": "ddos",
+            "time": start + second + 0.999,
+            "client_address": "45.11.0.1",
+            "vector": "http",
+            "cc_phase": "rate",
+            "verdict": "limit",
+            "verdict_rule": "rate",
+            "server_address": HOST,
+            "requests": int(rate - passed),
+        }
 
 
 def spray(start: float, seconds: float = 600, sources: int = 150) -> Iterator[Record]:
@@ -190,9 +217,63 @@ def injections(start: float) -> Iterator[Record]:
 
 def outage(start: float, seconds: float = 60) -> Iterator[Record]:
     """Three in four requests fail."""
-    for n in range(int(seconds * 10)):
+    for n in range(int(seconds * 40)):
         status = 503 if n % 4 else 200
-        yield access(start + n / 10, f"203.0.113.{n % 100 + 1}", "/buy", http_response_status_code=status)
+        yield access(start + n / 40, f"203.0.113.{n % 100 + 1}", "/buy", http_response_status_code=status)
+
+
+def nat_logins(start: float) -> Iterator[Record]:
+    """Two hundred people behind one address in the morning; one in seven mistypes."""
+    for n in range(200):
+        if n % 7 == 0:
+            yield login(start + n * 1.4, "198.51.100.60", f"staff{n}", "failure")
+        yield login(start + n * 1.4 + 1, "198.51.100.60", f"staff{n}", "success")
+
+
+def login_outage(start: float) -> Iterator[Record]:
+    """The account service is down: every login of honest people fails, and they try again."""
+    for n in range(900):
+        at = start - 900 + n
+        outcome = "failure" if at >= start - 200 else "success"
+        yield login(at, f"100.70.{n % 300 // 200}.{n % 200 + 1}", f"person{n % 300}", outcome)
+
+
+def dead_links(start: float) -> Iterator[Record]:
+    """A crawler on a site that moved: three in ten links are dead; a monitor of one page that is gone."""
+    for n in range(600):
+        status = 404 if n % 10 < 3 else 200
+        yield access(start + n / 2, "66.249.66.9", f"/wiki/{n}", http_response_status_code=status)
+        yield access(start + n / 2, "198.51.100.70", "/gone", http_response_status_code=404)
+
+
+def wordpress(start: float) -> Iterator[Record]:
+    """The editor of a WordPress site at work."""
+    paths = (
+        "/wp-login.php",
+        "/wp-admin/",
+        "/wp-admin/post.php",
+        "/wp-includes/js/wp.js",
+        "/wp-content/plugins/a.js",
+    )
+    for n in range(60):
+        yield access(start + n * 2, "198.51.100.80", paths[n % 5])
+
+
+def dashboard(start: float) -> Iterator[Record]:
+    """An application that fires thirty calls as it opens, three times a minute, in four windows at once."""
+    for load in range(12):
+        for n in range(30):
+            more = {"http_request_referer": f"https://{HOST}/board", "user_agent_original": BROWSERS[3]}
+            yield access(start + 5 * load + n * 0.04, "198.51.100.90", f"/api/panel/{n}", **more)
+
+
+def few_errors(start: float) -> Iterator[Record]:
+    """A host that always answers one in ten with 502, and for a minute one in seven."""
+    for n in range(20_000):
+        at = start - 1900 + n / 10
+        bad = n % 7 == 0 if start - 60 <= at < start else n % 10 == 0
+        more = {"server_address": "old.example", "http_response_status_code": 502 if bad else 200}
+        yield access(at, f"203.0.114.{n % 90 + 1}", "/", **more)
 
 
 def newcomers(start: float, status: int, seconds: float = 600) -> Iterator[Record]:

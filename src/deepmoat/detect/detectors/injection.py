@@ -67,7 +67,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "sql",
-        r"\b(sleep~*\(~*\d|benchmark~*\(~*\d+~*,|pg_sleep~*\(|waitfor~+delay~*'|extractvalue~*\(|updatexml~*\("
+        r"\b(sleep~*\(~*[\d.]+~*\)|benchmark~*\(~*\d+~*,|pg_sleep~*\(|waitfor~+delay~*'|extractvalue~*\(|updatexml~*\("
         r"|load_file~*\(|dbms_pipe\.|utl_http\.|xp_cmdshell)",
         ("?id=1-sleep(5)", "?id=1;waitfor%20delay%20'0:0:5'", "?id=extractvalue(1,concat(0x7e,version()))"),
         ("?q=how+to+sleep+(5+tips)", "?q=benchmark+results", "?q=sleep()"),
@@ -75,7 +75,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "sql",
         r"(;|'|\x22)~*(drop|truncate|alter)~+(table|database|schema)\b|;~*(insert~+into|delete~+from|update~+\w+~+set)\b"
-        r"|\bfrom~+information_schema\.|\binto~+(outfile|dumpfile)~*['\x22]|\w'~*(--|\x23)(~|$|&)|\b(order|group)~+by~+\d+~*--",
+        r"|\bfrom~+information_schema\.|\binto~+(outfile|dumpfile)~*['\x22]|\w'~*(--|\x23)[-\s]*($|&)|\b(order|group)~+by~+\d+~*--",
         (
             "?id=1;drop%20table%20users",
             "?user=admin'--",

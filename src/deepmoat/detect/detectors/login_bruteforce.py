@@ -3,7 +3,8 @@
 The statement pools in steps, so that every attempt is counted once and the rows stay few whatever the
 size of the attack: an address with many failures keeps its own row; of the rest, an account with
 failures from many addresses keeps its own; all others are one row a bucket, in which a slow spray
-(one attempt an address, one an account) shows as a share of failures the service never has.
+(one attempt an address, one an account) shows as a share of failures the service never has. There,
+failures of addresses that also log in are left out: people mistype, and services go down.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,7 @@ def _row(address: str = "", user: str = "", failures: int = 0, successes: int = 
         "sources": 1,
         "accounts": 1,
         "breached": 0,
+        "last_success": 1_700_000_700,
         "first": 1_700_000_400,
         "last": 1_700_000_700,
     } | other
@@ -74,21 +76,21 @@ class LoginBruteforce(Detector[Thresholds]):
     QUERY = """* | select bucket, service, address, account, max(country) as country,
           sum(fails) as failures, sum(passes) as successes, sum(origins) as sources,
           max(targets) + count_if(tried <> '') as accounts, max(breach) as breached,
-          min(begin) as first, max(finish) as last
+          min(begin) as first, max(finish) as last, max(pass_end) as last_success
         from (
           select bucket, service, address, tried, country, fails, passes, origins, targets, breach,
-            begin, finish, case when origins >= {sources} then tried else '' end as account
+            begin, finish, pass_end, case when origins >= {sources} then tried else '' end as account
           from (
-            select bucket, service, address, tried, max(land) as country, sum(failed) as fails,
-              sum(passed) as passes, count_if(failed > 0) as origins, max(users) as targets,
-              max(broken) as breach, min(started) as begin, max(ended) as finish
+            select bucket, service, address, tried, max(land) as country, sum(strange) as fails,
+              sum(passed) as passes, count_if(strange > 0) as origins, max(users) as targets,
+              max(broken) as breach, min(started) as begin, max(ended) as finish, max(pass_at) as pass_end
             from (
-              select bucket, service, failed, passed, land, started, ended,
+              select bucket, service, passed, land, started, ended, pass_at,
+                case when heavy = 0 and known = 1 then 0 else failed end as strange,
                 case when heavy = 1 then client else '' end as address,
-                case when heavy = 1 then '' else guess end as tried,
+                case when heavy = 1 or known = 1 then '' else guess end as tried,
                 case when heavy = 1 then guesses else 0 end as users,
-                case when heavy = 1 and failed >= {address} and last_success > first_failure
-                  then 1 else 0 end as broken
+                case when heavy = 1 and failed >= {address} and pass_at > fail_at then 1 else 0 end as broken
               from (
                 select __time__ - __time__ % 600 as bucket, service_name as service,
                   cast(client_address as varchar) as client, max(client_country) as land,
@@ -97,12 +99,15 @@ class LoginBruteforce(Detector[Thresholds]):
                     group by client_address, service_name, __time__ - __time__ % 600
                     having count(*) >= {address}
                   ) then 1 else 0 end) as heavy,
+                  max(case when client_address in (
+                    select client_address from log where event_action = 'login' and event_outcome = 'success'
+                  ) then 1 else 0 end) as known,
                   count_if(event_outcome = 'failure') as failed,
                   count_if(event_outcome = 'success') as passed,
                   max(case when event_outcome = 'failure' then user_name else '' end) as guess,
                   approx_distinct(case when event_outcome = 'failure' then user_name end) as guesses,
-                  max(case when event_outcome = 'success' then __time__ else 0 end) as last_success,
-                  min(case when event_outcome = 'failure' then __time__ else 9999999999 end) as first_failure,
+                  max(case when event_outcome = 'success' then __time__ else 0 end) as pass_at,
+                  min(case when event_outcome = 'failure' then __time__ else 9999999999 end) as fail_at,
                   min(__time__) as started, max(__time__) as ended
                 from log where event_action = 'login' and event_outcome in ('failure', 'success')
                 group by __time__ - __time__ % 600, service_name, client_address
@@ -118,7 +123,7 @@ class LoginBruteforce(Detector[Thresholds]):
     BLIND = (
         "A spray so slow or so thin that the share of failures stays usual, or below 20 in ten minutes. A "
         "spray while the login service is down, when all logins fail. Passwords that were right at once "
-        "(credential stuffing that hits)."
+        "(credential stuffing that hits), and the failures of addresses that also had a success."
     )
     CASES = (
         Case([_row("192.0.2.1", failures=60)], found=["192.0.2.1"]),
@@ -213,7 +218,8 @@ class LoginBruteforce(Detector[Thresholds]):
 
 def _mostly_failed(buckets: Sequence[Row]) -> bool:
     """Many people behind one address mistype, too; then most logins succeed."""
-    return sum(b["failures"] for b in buckets) > sum(b["successes"] for b in buckets)
+    failures, successes = (sum(int(b[k]) for b in buckets) for k in ("failures", "successes"))
+    return failures > successes
 
 
 def _breached(buckets: Sequence[Row], enough: int) -> bool:
@@ -233,9 +239,9 @@ def _usual(before: Sequence[Row]) -> float:
 
 
 def _down(bucket: Row, before: Sequence[Row]) -> bool:
-    """Do honest logins fail too? Then the service is down, and the failures say nothing."""
+    """Have honest logins stopped succeeding? Then the service is down, and the failures say nothing."""
     if not before:
         return False
-    elapsed = min(1.0, (bucket["last"] - bucket["bucket"] + 1) / BUCKET)
-    expected = elapsed * median(b["successes"] for b in before)
-    return bool(expected >= 10 and bucket["successes"] < 0.2 * expected)
+    silent: int = bucket["last"] - max(bucket["last_success"], bucket["bucket"])
+    usual: float = median(b["successes"] for b in before)
+    return silent / BUCKET * usual >= 10
