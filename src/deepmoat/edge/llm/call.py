@@ -61,29 +61,14 @@ def read_request(endpoint: Endpoint, body: bytes | bytearray, *, whole: bool = T
 
 def _from_body(endpoint: Endpoint, body: _Body) -> Call:
     metadata = body.metadata if isinstance(body.metadata, dict) else {}
-    talk = body.conversation
-    if isinstance(talk, dict):
-        talk = talk.get("id")
+    talk = body.conversation.get("id") if isinstance(body.conversation, dict) else body.conversation
+    talk = talk or body.conversation_id or body.session_id
+    if metadata:
+        talk = talk or metadata.get("conversation_id") or metadata.get("session_id")
+    user = body.safety_identifier or body.user or metadata.get("user_id")
     # Ollama streams unless told not to.
     streamed = body.stream is True or (endpoint.provider == "ollama" and body.stream is None)
-    return Call(
-        endpoint,
-        _word(body.model),
-        streamed,
-        _first(
-            talk,
-            body.conversation_id,
-            body.session_id,
-            metadata.get("conversation_id"),
-            metadata.get("session_id"),
-            body.previous_response_id,
-        ),
-        _first(body.safety_identifier, body.user, metadata.get("user_id")),
-    )
-
-
-def _first(*values: Any) -> str:
-    return next((word for value in values if (word := _word(value))), "")
+    return Call(endpoint, _word(body.model), streamed, _word(talk or body.previous_response_id), _word(user))
 
 
 def _word(value: Any) -> str:

@@ -6,6 +6,7 @@ parsed fields (RFC 9110, RFC 9112), so there is no second reading of the same by
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
 from typing import Literal
 
 import msgspec
@@ -76,9 +77,13 @@ class HeadReader:
         """``key_headers`` are the names that carry an API key; ``most`` lines are allowed."""
         table = dict.fromkeys(_HOP, (False, False)) | dict.fromkeys(_OURS, (True, False))
         table |= dict.fromkeys((*_NOTED, *(k.lower().encode() for k in key_headers)), (True, True))
-        self._stranger = table | dict.fromkeys(_FORWARDING, (False, False))
-        self._forwarder = table | dict.fromkeys(_FORWARDING, (False, True))
-        self._forwarder |= dict.fromkeys(_REWRITTEN, (True, False))
+        stranger = table | dict.fromkeys(_FORWARDING, (False, False))
+        forwarder = (
+            table | dict.fromkeys(_FORWARDING, (False, True)) | dict.fromkeys(_REWRITTEN, (True, False))
+        )
+        # Clients send the same few lines over and over, so a line is sorted once and remembered.
+        self._stranger = lru_cache(8192)(partial(_sort, stranger))
+        self._forwarder = lru_cache(8192)(partial(_sort, forwarder))
         self._most = most
 
     def read(self, raw: bytes, *, trusted: bool) -> Head:
@@ -91,22 +96,31 @@ class HeadReader:
         if len(lines) > self._most:
             raise Refused("too_many_headers")
         head = _start_line(start)
-        table = self._forwarder if trusted else self._stranger
+        sort = self._forwarder if trusted else self._stranger
         passed, read = head.passed, head.read
         for line in lines:
-            name, _, value = line.partition(b":")
-            low = name.lower()
-            place = table.get(low)
-            if place is None:
-                if b"_" not in low or low.replace(b"_", b"-") not in table:
-                    passed.append(line)
-                continue  # a CGI-like backend reads X_Forwarded_For and X-Forwarded-For as one
-            if place[0]:
-                _note(read, low, value.strip(b" \t"))
-            if place[1]:
+            name, value, passes = sort(line)
+            if passes:
                 passed.append(line)
+            if name:
+                if name in read:
+                    value = _joined(name, read[name], value)
+                read[name] = value
         _check(head)
         return head
+
+
+def _sort(table: dict[bytes, tuple[bool, bool]], line: bytes) -> tuple[bytes, bytes, bool]:
+    """Lower-case name and value of a line we look at (b"" for others), and whether it is passed on.
+
+    A CGI-like backend reads X_Forwarded_For and X-Forwarded-For as one, so the former goes nowhere.
+    """
+    name, _, value = line.partition(b":")
+    low = name.lower()
+    if low not in table:
+        return b"", b"", low.replace(b"_", b"-") not in table
+    noted, passes = table[low]
+    return (low, value.strip(b" \t"), passes) if noted else (b"", b"", passes)
 
 
 def _start_line(line: bytes) -> Head:
@@ -122,13 +136,11 @@ def _start_line(line: bytes) -> Head:
     return Head(method.decode("ascii"), target, _VERSIONS[version], [], {})
 
 
-def _note(read: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    if name not in read:
-        read[name] = value
-        return
+def _joined(name: bytes, first: bytes, second: bytes) -> bytes:
+    """Two lines of one name as one list, where that is allowed."""
     if name in _ONCE:
         raise Refused("two_hosts" if name == b"host" else "bad_length")
-    read[name] += b", " + value
+    return first + b", " + second
 
 
 def _check(head: Head) -> None:
@@ -228,13 +240,9 @@ def _answer_fields(lines: Sequence[bytes]) -> tuple[dict[bytes, bytes], bool]:
     found: dict[bytes, bytes] = {}
     drops = False
     for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or not name or b" " in name or b"\t" in name:
-            raise PeerError("malformed header line in the answer", status=502)
-        low = name.lower()
-        if low not in _ANSWER_READ:
+        low, value = _answer_line(line)
+        if not low:
             continue
-        value = value.strip(b" \t")
         drops = drops or low in _ANSWER_HOP or (low in _ANSWER_FRAMING and low in found)
         if low in _ANSWER_FRAMING and found.get(low, value) != value:
             raise PeerError(f"two values of {low.decode()}", status=502)
@@ -242,6 +250,16 @@ def _answer_fields(lines: Sequence[bytes]) -> tuple[dict[bytes, bytes], bool]:
     if b"transfer-encoding" in found and b"content-length" in found:
         drops = True
     return found, drops
+
+
+@lru_cache(8192)
+def _answer_line(line: bytes) -> tuple[bytes, bytes]:
+    """Lower-case name and value of a line we look at, b"" for others; PeerError for what is none."""
+    name, colon, value = line.partition(b":")
+    if not colon or not name or b" " in name or b"\t" in name:
+        raise PeerError("malformed header line in the answer", status=502)
+    low = name.lower()
+    return (low, value.strip(b" \t")) if low in _ANSWER_READ else (b"", b"")
 
 
 def _framing(status: int, method: str, found: dict[bytes, bytes]) -> tuple[Framing, int]:
@@ -262,7 +280,7 @@ def _framing(status: int, method: str, found: dict[bytes, bytes]) -> tuple[Frami
 
 
 def _end_to_end(lines: Sequence[bytes], found: dict[bytes, bytes]) -> list[bytes]:
-    """Only the end-to-end lines and one line of framing; chunks keep theirs, since they are passed through."""
+    """Only the end-to-end lines, and one line that says how the body ends."""
     dropped = {o.strip() for o in found.get(b"connection", b"").lower().split(b",")}
     dropped = (dropped | _ANSWER_HOP | _ANSWER_FRAMING) - {b""}
     kept = [line for line in lines if line.partition(b":")[0].lower() not in dropped]
