@@ -16,7 +16,7 @@ class Context:
         """Raises QueryError for a zone nobody knows."""
         try:
             ZoneInfo(zone)
-        except (ValueError, OSError) as exc:
+        except (ValueError, OSError, KeyError) as exc:
             raise QueryError(f"no such time zone: {zone[:80]!r}", hint="such as Asia/Shanghai") from exc
         self.now, self.zone = now, zone
         self._tables, self._columns = count(), count()

@@ -60,6 +60,12 @@ def as_text(value: Value, context: Context) -> Node:
     return call("toString", value.node)
 
 
+def unix_time(node: Node) -> Node:
+    """A time in seconds since 1970, to the microsecond."""
+    fine = call("toUnixTimestamp64Micro", call("toDateTime64", node, tree.number(6), tree.text("UTC")))
+    return call("divide", fine, tree.number(1_000_000))
+
+
 def address_text(node: Node) -> Node:
     """An IPv6 column as canonical text: 192.0.2.1, not ::ffff:192.0.2.1."""
     mapped = tree.text(r"^::ffff:(\d+\.)")
@@ -133,7 +139,9 @@ def _as_number(value: Value) -> Node:
             raise QueryError(f"{value.literal[:50]!r} is no number", hint="write it without quotes") from exc
     if value.type in {TEXT, kinds.JSON}:
         return call("toFloat64OrNull", value.node)
-    raise QueryError(f"wants a number, not {value.type}", hint="__time__ is the time in seconds")
+    if value.type == TIME:
+        return unix_time(value.node)
+    raise QueryError(f"wants a number, not {value.type}", hint="cast(x as double) converts")
 
 
 def _as_time(value: Value, context: Context) -> Node:
@@ -156,7 +164,7 @@ def _written_time(text: str, context: Context) -> Node:
         when = datetime.fromisoformat(words)
         when = when if when.tzinfo else when.replace(tzinfo=ZoneInfo(zone))
         return tree.moment(when, context.zone)
-    except (ValueError, OSError, OverflowError) as exc:
+    except (ValueError, OSError, OverflowError, KeyError) as exc:
         raise QueryError(f"{text[:50]!r} is no time", hint="such as 2026-01-31 08:00:00") from exc
 
 

@@ -10,7 +10,7 @@ from deepmoat.query.context import Context
 from deepmoat.query.function import Example, Function, Functions
 from deepmoat.query.kinds import INTEGER, NUMBER, TEXT, TIME
 from deepmoat.query.tree import Node, call
-from deepmoat.query.values import Value, convert
+from deepmoat.query.values import Value, convert, unix_time
 
 _STARTS = {
     "second": "toStartOfSecond",
@@ -112,11 +112,6 @@ def _from_unixtime(values: Sequence[Value], context: Context) -> Value:
     return Value(call("toDateTime64", seconds, tree.number(3), tree.text(zone)), TIME)
 
 
-def _to_unixtime(moment: Node) -> Node:
-    fine = call("toUnixTimestamp64Micro", call("toDateTime64", moment, tree.number(6), tree.text("UTC")))
-    return call("divide", fine, tree.number(1_000_000))
-
-
 def _added(values: Sequence[Value], context: Context) -> Value:
     unit = _unit(values[0], _ADDS)
     moment = _exact(convert(values[2], TIME, context), context)
@@ -210,7 +205,7 @@ class Times(Functions):
             name="to_unixtime",
             takes=(TIME,),
             gives=NUMBER,
-            build=_to_unixtime,
+            build=unix_time,
             example=Example("to_unixtime('2017-05-17 09:45:00.848 Asia/Shanghai')", 1494985500.848),
         ),
         Function(

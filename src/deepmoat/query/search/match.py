@@ -12,9 +12,9 @@ from deepmoat.query.search.terms import Pattern, Wild
 
 SEPARATORS = " ,'\";=()[]{}?@&<>/:\n\t\r"
 LONGEST = 1_000  # characters of a word; 64 with a wildcard in SLS
-_CLASS = r"\s,'\";=()\[\]{}?@&<>/:"
+CLASS = r"""\s,'";=()\[\]{}?@&<>/:"""
 _ANYTHING = {Wild.MANY: ".*", Wild.ONE: "."}
-_WILD = {Wild.MANY: f"[^{_CLASS}]*", Wild.ONE: f"[^{_CLASS}]"}
+_WILD = {Wild.MANY: f"[^{CLASS}]*", Wild.ONE: f"[^{CLASS}]"}
 
 
 def expressions(pattern: Pattern) -> list[str]:
@@ -46,7 +46,7 @@ def _cut(pattern: Pattern) -> list[list[str | Wild]]:
         if isinstance(part, Wild):
             words[-1].append(part)
             continue
-        first, *others = re.split(f"[{_CLASS}]", part)
+        first, *others = re.split(f"[{CLASS}]", part)
         words[-1].append(first)
         words.extend([w] for w in others)
     cleaned = [[p for p in w if p] for w in words]
@@ -61,13 +61,13 @@ def _word(word: list[str | Wild]) -> str:
     body = "".join(_WILD[p] if isinstance(p, Wild) else re.escape(p) for p in word)
     if any(isinstance(p, str) and not p.isascii() for p in word):
         return f"(?i){body}"
-    return f"(?i)(?:^|[{_CLASS}]){body}(?:$|[{_CLASS}])"
+    return f"(?i)(?:^|[{CLASS}]){body}(?:$|[{CLASS}])"
 
 
 def _whole(text: str, *, edges: bool) -> str:
     if len(text) > LONGEST:
         raise QueryError(f"a phrase of more than {LONGEST} characters", hint="search for a part of it")
     loose = not edges or not text or not text.isascii()
-    start = "" if loose or text[0] in SEPARATORS else f"(?:^|[{_CLASS}])"
-    end = "" if loose or text[-1] in SEPARATORS else f"(?:$|[{_CLASS}])"
+    start = "" if loose or text[0] in SEPARATORS else f"(?:^|[{CLASS}])"
+    end = "" if loose or text[-1] in SEPARATORS else f"(?:$|[{CLASS}])"
     return f"(?i){start}{re.escape(text)}{end}"

@@ -58,8 +58,10 @@ class Expressions:
         """The value of a Presto node; QueryError for what is not known."""
         self.context.spend()
         handler = _HANDLERS.get(type(node))
-        if handler is None:
-            raise QueryError(f"{_name(node)} is not supported", hint="docs/queries.md shows what is")
+        others = [k for k, v in node.args.items() if v and k not in _PARTS.get(type(node), _USUAL)]
+        if handler is None or others:
+            what = " ".join([type(node).__name__.lower(), *others])
+            raise QueryError(f"{what} is not supported", hint="docs/queries.md shows what is")
         self._depth += 1
         if self._depth > DEEPEST:
             raise QueryError("nested too deeply", hint=f"at most {DEEPEST} levels")
@@ -203,7 +205,8 @@ class Expressions:
         pattern = self.lower(node.expression)
         if pattern.literal is None:
             raise QueryError("like wants its pattern in quotes", hint="url_path like '/admin%'")
-        return Value(tree.infix(exp.Like, text, tree.text(_pattern(pattern.literal, escape))), BOOLEAN)
+        found = tree.infix(exp.Like, text, tree.text(_pattern(pattern.literal, escape)))
+        return Value(tree.negation(found) if node.args.get("negate") else found, BOOLEAN)
 
     def _escaped(self, node: exp.Escape) -> Value:
         sign = node.expression
@@ -385,10 +388,6 @@ def _to_boolean(value: Value, context: Context) -> Node:
     return call("multiIf", true, exp.true(), false, exp.false(), tree.null())
 
 
-def _name(node: Node) -> str:
-    return type(node).__name__.lower()
-
-
 _HANDLERS: dict[type[Node], Callable[..., Value]] = {
     exp.Paren: Expressions._paren,
     exp.Literal: Expressions._literal,
@@ -424,4 +423,23 @@ _HANDLERS: dict[type[Node], Callable[..., Value]] = {
     exp.CurrentTimestamp: Expressions._now,
     exp.Localtimestamp: Expressions._now,
     exp.CurrentDate: Expressions._today,
+}
+
+# The parts of each node that its handler reads; a node with others filled is refused.
+_USUAL = frozenset({"this", "expression", "expressions"})
+_PARTS: dict[type[Node], frozenset[str]] = {
+    exp.Literal: frozenset({"this", "is_string"}),
+    exp.Column: frozenset({"this", "table", "db", "catalog"}),
+    exp.Div: frozenset({"this", "expression", "typed", "safe"}),
+    exp.DPipe: frozenset({"this", "expression", "safe"}),
+    exp.Between: frozenset({"this", "low", "high"}),
+    exp.In: frozenset({"this", "expressions", "query"}),
+    exp.Like: frozenset({"this", "expression", "negate"}),
+    exp.If: frozenset({"this", "true", "false"}),
+    exp.Case: frozenset({"this", "ifs", "default"}),
+    exp.Cast: frozenset({"this", "to"}),
+    exp.TryCast: frozenset({"this", "to", "safe"}),
+    exp.Bracket: frozenset({"this", "expressions", "offset", "safe"}),
+    exp.Substring: frozenset({"this", "start", "length"}),
+    exp.StrPosition: frozenset({"this", "substr"}),
 }

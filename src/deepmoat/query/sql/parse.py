@@ -12,6 +12,7 @@ from deepmoat.query.place import refusal
 
 DEEPEST = 30
 MOST = 10_000  # tokens
+BRACKETS = 200  # the parser takes seconds for thousands in a row
 _OPENING = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.CASE}
 _CLOSING = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.END}
 _SYNTAX = ("CAST", "TRY_CAST", "EXTRACT", "SUBSTRING", "POSITION")
@@ -50,8 +51,11 @@ def _bounded(text: str, tokens: Sequence[Any]) -> None:
     """Refuse what would nest too deeply for the parser, before it meets it."""
     if len(tokens) > MOST:
         raise QueryError(f"the SQL is too long: {len(tokens)} words", hint=f"at most {MOST}")
-    depth = 0
+    depth = brackets = 0
     for token in tokens:
+        brackets += token.token_type is TokenType.L_BRACKET
+        if brackets > BRACKETS:
+            raise refusal("too many brackets", text, token.start, hint=f"at most {BRACKETS}")
         if token.token_type is TokenType.SEMICOLON:
             raise refusal("one statement only", text, token.start, hint="leave out the semicolon")
         depth += (token.token_type in _OPENING) - (token.token_type in _CLOSING)

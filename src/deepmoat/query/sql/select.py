@@ -270,8 +270,14 @@ class _Select(_Clauses):
         elif isinstance(node, exp.Alias):
             yield node.alias, self.expressions.lower(node.this)
         else:
-            name = ".".join(p.name for p in node.parts) if isinstance(node, exp.Column) else f"_col{index}"
-            yield name, self.expressions.lower(node)
+            yield self._name(index, node), self.expressions.lower(node)
+
+    def _name(self, index: int, node: Node) -> str:
+        """A column is called as written, without its source; anything else by its place."""
+        if not isinstance(node, exp.Column):
+            return f"_col{index}"
+        parts = [p.name for p in node.parts]
+        return ".".join(parts[len(parts) > 1 and self.scope.qualifies(parts[0]) :])
 
     def _grouped(self, select: exp.Select, projections: list[Projection]) -> list[Node] | None:
         clause = self.node.args.get("group")

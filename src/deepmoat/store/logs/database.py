@@ -116,9 +116,11 @@ class Database:
         Raises UnreadableError when ClickHouse cannot read its data, TransientError when it may work later.
         """
         statement = load.statement(NAME, str(path), token)
+        # The driver takes a statement that names none of its parameters for a Python format string.
+        named = {k: v for k, v in load.parameters.items() if f"{{{k}:" in statement}
         try:
             with self._write:
-                self._writer.command(statement, parameters=load.parameters)
+                self._writer.command(statement, parameters=named or None)
         except ClickHouseError as exc:
             raise _load_error(exc) from exc
 
