@@ -17,3 +17,8 @@ def rig(database: Database, tmp_path: Path) -> Iterator[Rig]:
     rig = Rig(database, tmp_path)
     yield rig
     rig.close()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

@@ -4,6 +4,7 @@ Good lines are kept whatever their neighbours are. An answer is given once every
 survive a power cut: 200 when all were accepted, 400 that lists the refused ones by line otherwise.
 """
 
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +16,7 @@ from deepmoat.api.body import Budget, read
 from deepmoat.api.errors import Problem, answer, documented
 from deepmoat.api.guard import guard
 from deepmoat.api.services import Checked, Receives, Services
+from deepmoat.collect.readers import PARSERS
 from deepmoat.identity.roles import Visitor
 from deepmoat.kit.errors import PeerError
 from deepmoat.kit.meters import count, drop
@@ -75,7 +77,7 @@ def routes(services: Services, budget: Budget) -> APIRouter:
     ) -> Response:
         """Send NDJSON (one object a line), or raw lines with ``?parser=``; gzip is welcome."""
         writable(logstore)
-        name = parser or _by_type(request)
+        name = known(parser) if parser else _by_type(request)
         reader = services.readers.get(name)
         with budget.hold() as held:
             body = await read(request, services.settings, held)
@@ -115,6 +117,16 @@ def writable(logstore: str) -> None:
         )
     if logstore in OURS:
         raise PeerError(f"only deepmoat itself writes {logstore!r}", status=403, where="logstore")
+
+
+def known(parser: str) -> str:
+    """``parser``, when it is one for senders (the formats of our own segments are not); else PeerError 400."""
+    names = sorted({*PARSERS.names(), "ndjson"})
+    if parser in names:
+        return parser
+    close = get_close_matches(parser, names, 1)
+    hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
+    raise PeerError(f"no such parser: {parser[:60]!r}", where="parser", hint=hint)
 
 
 def content_type(request: Request) -> str:

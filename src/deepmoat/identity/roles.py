@@ -7,13 +7,13 @@ import msgspec
 from deepmoat.kit.errors import PeerError
 
 Role = Literal["admin", "analyst", "ingest"]
-Permission = Literal["ingest", "query", "metrics", "incidents", "close", "act", "keys", "backup"]
+Permission = Literal["ingest", "query", "metrics", "incidents", "act", "keys", "backup"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
 MAY: dict[Role, frozenset[Permission]] = {
     "admin": frozenset(get_args(Permission)),
-    "analyst": frozenset({"query", "metrics", "incidents", "close"}),
+    "analyst": frozenset({"query", "metrics", "incidents"}),
     "ingest": frozenset({"ingest"}),
 }
 
