@@ -172,12 +172,29 @@ def test_long_chains_of_and_and_or_are_no_depth(ask: Ask) -> None:
     assert ask(" or ".join(f"status:{i}" for i in range(200, 400)) + " | select count(*)").rows == [(2,)]
 
 
+VOCABULARY = """
+    select from where group by order limit and or not in like between is null case when then else
+    end count(*) sum( max( ) ( , | : * ? [ ] = > < >= + - / % || -> ; -- /* */ log access system.
+    file( status url_path client_address time __time__ attributes 1 2.5 # union join on as with
+    distinct having array[ cast( as varchar true interval timestamp filter over unnest exists any
+    values � % { } @ $ ` ~ ^ & !
+"""
 WORDS = st.sampled_from(
-    "select from where group by order limit and or not in like between is null case when then else end "
-    "count(*) sum( max( ) ( , ' \" | : * ? [ ] = > < >= + - / % || -> ; -- /* */ log access system. file( "
-    'status url_path client_address time __time__ attributes 1 2.5 \'x\' "y" # #" \\ union join on as '
-    "with distinct having array[ cast( as varchar true interval timestamp date_trunc('hour', filter over "
-    "unnest exists any values \x00 \ud800 é 中 \n \t % { } @ $ ` ~ ^ & !".split(" ")
+    [
+        *VOCABULARY.split(),
+        "'",
+        '"',
+        "'x'",
+        '"y"',
+        '#"',
+        "\\",
+        "date_trunc('hour',",
+        "\x00",
+        "é",
+        "中",
+        "\n",
+        "\t",
+    ]
 )
 TEXTS = st.lists(WORDS, max_size=14).map(" ".join) | st.text(max_size=40)
 

@@ -52,11 +52,11 @@ OTHERS = [
     "status:200",
     *(
         f"* | select date_trunc('{u}', time)"
-        for u in "second minute hour day week month quarter year".split()
+        for u in ["second", "minute", "hour", "day", "week", "month", "quarter", "year"]
     ),
     *(
         f"* | select date_add('{u}', 1, time)"
-        for u in "millisecond second minute hour day week month quarter year".split()
+        for u in ["millisecond", "second", "minute", "hour", "day", "week", "month", "quarter", "year"]
     ),
 ]
 

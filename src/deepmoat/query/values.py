@@ -99,7 +99,8 @@ def common(values: Sequence[Value], context: Context) -> tuple[list[Node], Type]
         return [v.node for v in values], NUMBER
     if all(t.name in {"text", "address", "integer", "number", "time", "boolean", "json"} for t in types):
         return [convert(v, TEXT, context) for v in values], TEXT
-    raise QueryError("the branches have different types: " + ", ".join(sorted(map(str, types))))
+    listed = ", ".join(sorted(map(str, types)))
+    raise QueryError(f"the branches have different types: {listed}", hint="cast(x as varchar)")
 
 
 def pair(left: Value, right: Value, context: Context) -> tuple[Node, Node]:

@@ -15,7 +15,7 @@ _SPACE = re.compile(r"\s+")
 _SIGN = re.compile(r">=|<=|>|<|=")
 # A value runs to the next space or parenthesis; elsewhere a colon or a sign of comparison ends a word too.
 _VALUE = re.compile(r'(?:\\["\\*?:]|[^\s()\[\]"|])+')
-_WORD = re.compile(r'(?:__tag__:|\\["\\*?:]|[^\s()\[\]":<>=|])+')
+_WORD = re.compile(r'(?:__tag__:|\\["\\*?:]|(?!!=)[^\s()\[\]":<>=|])+')
 _ESCAPED = re.compile(r'\\(["\\*?:])|([*?])')
 
 
@@ -58,6 +58,8 @@ def _token(query: str, at: int, *, value: bool) -> Token:
     if sign:
         return Token("sign", sign[0], at, sign.end())
     word = (_VALUE if value else _WORD).match(query, at)
+    if query.startswith("!=", at) and not value:
+        raise refusal("!= is not known", query, at, hint="write not key:value")
     if not word:
         raise refusal(f"unexpected {query[at]!r}", query, at, hint="put text with such characters in quotes")
     pattern = _pattern(word[0])

@@ -84,7 +84,7 @@ class Expressions:
             return Value(tree.text(node.this), TEXT)
         whole = node.this.isdigit()
         if whole and len(node.this) > 19:
-            raise QueryError(f"{node.this[:50]} is too large for an integer")
+            raise QueryError(f"{node.this[:50]} is too large for an integer", hint="write it with .0")
         return Value(tree.number(node.this), INTEGER if whole else NUMBER)
 
     def _boolean(self, node: exp.Boolean) -> Value:

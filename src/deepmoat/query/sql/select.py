@@ -87,7 +87,7 @@ class Lowering:
         if clause is None:
             return {}
         if clause.args.get("recursive"):
-            raise QueryError("with recursive is not supported")
+            raise QueryError("with recursive is not supported", hint="with … as (select …)")
         found = dict[str, exp.Query]()
         for cte in clause.expressions:
             name = cte.alias.lower()
@@ -298,7 +298,7 @@ class _Select(_Clauses):
         if any(_is_aggregate(n) for n in value.node.walk()):
             raise QueryError("an aggregate cannot be a group", hint="use a sub-query")
         if isinstance(value.node, exp.Literal | exp.Null | exp.Boolean):
-            raise QueryError("a constant cannot be a group")
+            raise QueryError("a constant cannot be a group", hint="group by a column")
         return value.node
 
     def _having(self, select: exp.Select) -> None:
@@ -325,7 +325,7 @@ def _check_grouping(select: exp.Select, keys: list[Node] | None, projections: Se
             )
     for node in later:
         if _ungrouped(node, keys or []):
-            raise QueryError("having and order by may use groups and aggregates only")
+            raise QueryError("having and order by may use groups and aggregates only", hint="group by it too")
 
 
 def _ungrouped(node: Node, keys: list[Node]) -> bool:
@@ -372,7 +372,7 @@ def _derived(query: exp.Query, table: str) -> exp.Subquery:
 def _unused(name: str, used: set[str]) -> str:
     """``name``, or with a number when it is taken: a row must be able to be a mapping."""
     if len(name) > 256:
-        raise QueryError("a name of more than 256 characters")
+        raise QueryError("a name of more than 256 characters", hint="choose a shorter one")
     fresh, n = name, 1
     while fresh in used:
         fresh, n = f"{name}_{n}", n + 1
@@ -390,7 +390,7 @@ def _count(node: Node, key: str) -> int | None:
         or not isinstance(value, exp.Literal)
         or value.is_string
     ):
-        raise QueryError(f"{key} wants a number")
+        raise QueryError(f"{key} wants a number", hint="limit 100")
     if not value.name.isdigit() or len(value.name) > 12 or clause.args.get("expressions"):
         raise QueryError(
             f"{key} wants a whole number, not {value.name[:20]!r}", hint="limit 100, limit 20, 10"
