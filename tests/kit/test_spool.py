@@ -119,3 +119,18 @@ def test_closing_seals_and_frees_descriptors(tmp_path: Path) -> None:
     own.append(LINES, b"x\n", 1.0)
     own.close()
     assert len(os.listdir("/proc/self/fd")) == before and len(list(sealed(tmp_path))) == 1
+
+
+def test_while_one_segment_waits_the_next_one_grows(tmp_path: Path) -> None:
+    own = spool(tmp_path)
+    other = Stream("ndjson", "waf")
+    own.append(LINES, b"1\n", 1.0)
+    assert own.seal(older_than=1.0) == 1
+    own.append(LINES, b"2\n", 2.0)
+    own.append(other, b"3\n", 2.0)
+    assert own.seal(older_than=9.0) == 1, "only the other stream has none waiting"
+    assert own.seal(older_than=9.0, larger_than=2) == 1, "size closes it all the same"
+    own.append(LINES, b"4\n", 3.0)
+    for segment in sealed(tmp_path):
+        segment.path.unlink()
+    assert own.seal(older_than=9.0) == 1

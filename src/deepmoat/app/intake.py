@@ -84,7 +84,11 @@ class Intake:
         except MoatError as exc:
             self._set_aside(segment.path, str(exc))
             return 0
-        gauge("deepmoat_store_load_seconds", time.time() - start)
+        done = time.time()
+        gauge("deepmoat_store_load_seconds", done - start)
+        gauge("deepmoat_store_lag_seconds", done - segment.born)
+        name, seconds = segment.path.name, done - start
+        log.debug("loaded %s in %.3f s, %.3f s after it was begun", name, seconds, done - segment.born)
         return 1
 
     def _set_aside(self, path: Path, why: str) -> None:

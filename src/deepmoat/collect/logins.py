@@ -26,7 +26,13 @@ def mentioned(context: Context, text: str) -> str:
 
 def plan(context: Context, table: str, form: str, structure: str) -> Plan:
     """A second Load over ``table``, which has the columns of access records."""
-    return Plan("security", form, structure, _COLUMNS, table, happened(context), fixed=_FIXED)
+    where, words = happened(context), _words(context)
+    return Plan("security", form, structure, _COLUMNS, table, where, fixed=_FIXED, words=words)
+
+
+def _words(context: Context) -> tuple[bytes, ...]:
+    """The last parts of the login paths: JSON may escape a slash, and nothing else of a path."""
+    return tuple(sorted({path.rpartition("/")[2].encode() for path in context.settings.login_paths}))
 
 
 _COLUMNS = {

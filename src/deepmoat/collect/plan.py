@@ -5,7 +5,7 @@ here and nowhere else, so that no way in can forget it: the source, the country 
 address, and redaction of everything that holds text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -27,7 +27,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     ``columns`` are ClickHouse expressions by column name over ``table`` (with ``{file}`` in it);
     ``where`` says which rows. ``raw`` is an expression for the whole record as it was written, where
-    one exists: it is searched for the words that secrets come with instead of the columns.
+    one exists: it is searched for the words that secrets come with instead of the columns. ``words`` are
+    those of ``Load``.
     """
 
     logstore: str
@@ -39,37 +40,51 @@ class Plan(msgspec.Struct, frozen=True):
     raw: str = ""
     settings: dict[str, str | int] = {}
     fixed: frozenset[str] = frozenset()
+    needs: tuple[str, ...] = ()
+    words: tuple[bytes, ...] = ()
 
     def load(self, context: Context, stream: Stream) -> Load:
         """The Load. ``fixed`` columns hold text of our own and are not redacted."""
-        inner = ", ".join(f"{expression} AS {name}" for name, expression in self.columns.items())
         redaction = Redaction(context.settings.redact_secrets, context.settings.redact_personal)
-        texts = self._texts()
-        search = redaction.hot(self.raw or _joined(texts))
-        final = {name: name for name in self.columns}
-        final |= {name: _redacted(redaction, name, kind) for name, kind in texts.items()}
-        final["source"] = literal(stream.source)
-        if "client_address" in final and "client_country" in _names(self.logstore):
-            final["client_country"] = _COUNTRY
-        raw = f", {search} AS hot" if self.raw else ""
-        rows = f"SELECT {inner}{raw} FROM {self.table} WHERE {self.where}"  # noqa: S608
-        if not self.raw:
-            rows = f"SELECT *, {search} AS hot FROM ({rows})"  # noqa: S608
+        texts, map_ = self._texts()
+        columns = ", ".join(f"{expression} AS {name}" for name, expression in self.columns.items())
+        if self.raw:
+            columns += f", {redaction.hot(self.raw)} AS hot"
+        rows = f"SELECT {columns} FROM {self.table} WHERE {self.where}"  # noqa: S608
+        searched = "*" if self.raw else f"*, {redaction.hot(_joined(texts, map_))} AS hot"
+        names = sum(name in _NAMES for name in texts)
+        clean = f"if(hot, {redaction.texts(_array(texts, map_), names)}, []) AS clean"
+        final = self._final(redaction, texts, map_) | {"source": literal(stream.source)}
         return Load(
             self.logstore,
             self.format,
             self.structure,
             tuple(final),
-            f"SELECT {', '.join(final.values())} FROM ({rows})",  # noqa: S608
+            f"SELECT {', '.join(final.values())} FROM (SELECT *, {clean} FROM (SELECT {searched} FROM ({rows})))",  # noqa: S608,E501
             {"redaction_key": context.key},
             {"prefer_column_name_to_alias": 1, **self.settings},
+            self.needs,
         )
 
-    def _texts(self) -> dict[str, str]:
-        """Columns to redact, and whether each is text or a map."""
-        kinds = {c.name: c.kind for c in LOGSTORES[self.logstore].columns}
-        names = [n for n in self.columns if n not in _OWN and n not in self.fixed]
-        return {n: kinds[n] for n in names if kinds[n] in {"text", "map"}}
+    def _final(self, redaction: Redaction, texts: Sequence[str], map_: str) -> dict[str, str]:
+        """The columns as they are stored, over their computed values, ``hot`` and ``clean``."""
+        final = {name: name for name in self.columns}
+        final |= {name: f"if(hot, clean[{place}], {name})" for place, name in enumerate(texts, 1)}
+        if map_:
+            keys = f"arraySlice(clean, {len(texts) + 1}, length({map_}))"
+            values = f"arraySlice(clean, {len(texts) + 1} + length({map_}))"
+            values = redaction.values(f"mapKeys({map_})", f"mapValues({map_})", values)
+            final[map_] = f"if(hot, mapFromArrays({keys}, {values}), {map_})"
+        if "client_address" in final and "client_country" in _kinds(self.logstore):
+            final["client_country"] = _COUNTRY
+        return final
+
+    def _texts(self) -> tuple[list[str], str]:
+        """Columns to redact, names of accounts and programs first; and the map column, if it has one."""
+        kinds = _kinds(self.logstore)
+        mine = [n for n in self.columns if n not in _OWN and n not in self.fixed]
+        texts = sorted((n for n in mine if kinds[n] == "text"), key=lambda name: name not in _NAMES)
+        return texts, next((n for n in mine if kinds[n] == "map"), "")
 
 
 def bounds(context: Context, time: str) -> str:
@@ -79,20 +94,25 @@ def bounds(context: Context, time: str) -> str:
     return f"(toFloat64({time}) >= {earliest} AND toFloat64({time}) <= {latest})"
 
 
-def _names(logstore: str) -> Mapping[str, str]:
-    return {c.name: c.type for c in LOGSTORES[logstore].columns}
+def _kinds(logstore: str) -> Mapping[str, str]:
+    return {c.name: c.kind for c in LOGSTORES[logstore].columns}
 
 
-def _joined(texts: Mapping[str, str]) -> str:
-    parts = [n for n, kind in texts.items() if kind == "text"]
-    for name in (n for n, kind in texts.items() if kind == "map"):
-        parts.append(f"arrayStringConcat(mapKeys({name}), '=\\n')")
-        parts.append(f"arrayStringConcat(mapValues({name}), '\\n')")
-    return f"concatWithSeparator('\\n', '', {', '.join(parts)})"
+def _joined(texts: Sequence[str], map_: str) -> str:
+    """All text of a record as one; a map's names are followed by '=', so that they count as fields."""
+    parts = [*texts]
+    if map_:
+        parts += [
+            f"arrayStringConcat(mapKeys({map_}), '=\n')",
+            "'='",
+            f"arrayStringConcat(mapValues({map_}), '\n')",
+        ]
+    return f"concatWithSeparator('\n', '', {', '.join(parts)})"
 
 
-def _redacted(redaction: Redaction, name: str, kind: str) -> str:
-    if kind == "map":
-        return f"if(hot, {redaction.pairs(name)}, {name})"
-    chosen = redaction._replace(personal=redaction.personal and name not in _NAMES)
-    return f"if(hot, {chosen.text(f'toString({name})')}, {name})"
+def _array(texts: Sequence[str], map_: str) -> str:
+    array = f"[{', '.join(f'toString({name})' for name in texts)}]"
+    if not map_:
+        return array
+    as_text = "'Array(String)'"
+    return f"arrayConcat({array}, CAST(mapKeys({map_}), {as_text}), CAST(mapValues({map_}), {as_text}))"

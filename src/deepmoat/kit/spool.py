@@ -22,6 +22,7 @@ import msgspec
 
 from deepmoat.kit.errors import TransientError
 
+_EVER = float("inf")
 Whole = Callable[[bytes], int]
 """Given a segment's bytes, the length of its leading run of whole records."""
 
@@ -124,12 +125,21 @@ class Spool:
         """How many segments are not sealed yet."""
         return len(self._open)
 
-    def seal(self, *, older_than: float = float("inf"), larger_than: int = 0) -> int:
-        """Close segments born before ``older_than`` or larger than ``larger_than`` bytes; how many."""
+    def seal(self, *, older_than: float = _EVER, larger_than: int = 0) -> int:
+        """Close segments born before ``older_than`` or larger than ``larger_than`` bytes; how many.
+
+        While an older segment of the same stream still waits to be loaded, age alone closes none: a core
+        that is behind gets fewer and larger segments, which it loads at less cost.
+        """
+        waiting = {_stream_part(path) for path in self.folder.glob("*.seg")} if older_than < _EVER else set()
         due = [
             (stream, segment)
             for stream, segment in self._open.items()
-            if segment.size and (segment.born <= older_than or segment.size >= larger_than > 0)
+            if segment.size
+            and (
+                segment.size >= larger_than > 0
+                or (segment.born <= older_than and _stream_part(segment.path) not in waiting)
+            )
         ]
         if due:
             self.sync()
@@ -237,6 +247,11 @@ def disk_trouble(exc: OSError, folder: Path) -> TransientError:
     return TransientError(
         f"cannot write: {exc.strerror}", status=507, where=str(folder), hint="free some disk space"
     )
+
+
+def _stream_part(path: Path) -> str:
+    """What the names of one stream's segments share."""
+    return path.stem.partition("~")[2]
 
 
 def _size(path: Path) -> int:

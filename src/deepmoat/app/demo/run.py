@@ -57,11 +57,15 @@ class Stage:
     told: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
 
 
-async def demo(seconds: float | None, stop: asyncio.Event) -> int:
-    """Run until ``stop``, or ``seconds``; 0 when an incident, an alert and a block were seen."""
+async def demo(seconds: float | None, keep: str | None, stop: asyncio.Event) -> int:
+    """Run until ``stop``, or ``seconds``; 0 when an incident, an alert and a block were seen.
+
+    The data folder is a temporary one, or stays in ``keep``.
+    """
     console = Console(highlight=False)
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepmoat-demo-")))
+        folder = Path(keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="deepmoat-demo-")))
+        folder.mkdir(parents=True, exist_ok=True)
         stage = await _set(stack, folder, console)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(

@@ -15,6 +15,7 @@ key, cookies, private keys, JSON web tokens, and keys known by their prefix (Ope
 *Personal*: e-mail addresses, and card numbers that pass the Luhn check (ISO/IEC 7812-1).
 """
 
+import re
 from typing import NamedTuple
 
 from sqlglot import exp
@@ -44,7 +45,6 @@ _TOKENS = (
 )
 _EMAIL = r"[A-Za-z0-9._%+-]{1,64}(?:@|%40)[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.)+[A-Za-z]{2,24}"
 _CARD = r"[2-6][0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{1,7}|3[47][0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{5}"
-_NOTHING = r"\zx"
 
 # One of these stands in everything above, in any case.
 _SECRET_WORDS = (
@@ -59,7 +59,7 @@ _SENSITIVE_NAME = rf"(?i)(?:^|[._-]){_FIELD}$"
 
 
 class Redaction(NamedTuple):
-    """Which kinds are redacted. Its methods give ClickHouse expressions over the expression ``text``."""
+    """Which kinds are redacted. Its methods give ClickHouse expressions."""
 
     secrets: bool = True
     personal: bool = True
@@ -69,28 +69,30 @@ class Redaction(NamedTuple):
         words = (_SECRET_WORDS if self.secrets else ()) + (_PERSONAL_WORDS if self.personal else ())
         if not words:
             return "0"
-        search = f"multiSearchAnyCaseInsensitive({text}, [{', '.join(map(literal, words))}])"
-        return f"({search} OR match({text}, {literal(_NUMBER)}))" if self.personal else search
+        patterns = [f"(?i){re.escape(word)}" for word in words] + ([_NUMBER] if self.personal else [])
+        return f"multiMatchAny({text}, [{', '.join(map(literal, patterns))}])"
 
-    def text(self, text: str) -> str:
-        """``text`` with each match hashed."""
-        clean = f"translate({text}, '\x01\x02', '  ')"
-        if self.secrets:
-            prefixes = "|".join(f"((?i:{prefix}))({value})" for prefix, value in _FIELDS)
-            clean = _hash_fenced(clean, prefixes, "\\1\\3\\5\\7\x01\x02\\2\\4\\6\\8\x01")
-        shapes = (_TOKENS if self.secrets else ()) + ((_EMAIL,) if self.personal else ())
-        if not shapes:
-            return text
-        card = rf"\b(?:{_CARD})\b" if self.personal else _NOTHING
-        return _hash_fenced(clean, f"({'|'.join(shapes)})|({card})", "\x01\\2\x02\\1\x01")
+    def texts(self, texts: str, names: int) -> str:
+        """The array ``texts`` with each match hashed; the first ``names`` keep what is personal."""
+        found = f"arrayMap(text -> {self._secret('text')}, {texts})" if self.secrets else texts
+        if not self.personal:
+            return found
+        clean = f"if(place <= {names}, text, {_personal('text')})"
+        return f"arrayMap((text, place) -> {clean}, {found}, arrayEnumerate({texts}))"
 
-    def pairs(self, pairs: str) -> str:
-        """A map with its names and values redacted; values of sensitive names wholly."""
-        value = self.text("value")
-        if self.secrets:
-            sensitive = f"match(name, {literal(_SENSITIVE_NAME)}) AND value != ''"
-            value = f"if({sensitive}, {_hash('value')}, {value})"
-        return f"mapApply((name, value) -> ({self.text('name')}, {value}), {pairs})"
+    def values(self, names: str, values: str, clean: str) -> str:
+        """The array ``clean`` of redacted ``values``, where those of sensitive ``names`` are hashed wholly."""
+        if not self.secrets:
+            return clean
+        sensitive = f"value != '' AND match(name, {literal(_SENSITIVE_NAME)})"
+        chosen = f"if({sensitive}, {_hash('value')}, text)"
+        return f"arrayMap((name, value, text) -> {chosen}, {names}, {values}, {clean})"
+
+    @staticmethod
+    def _secret(text: str) -> str:
+        fields = "|".join(f"((?i:{prefix}))({value})" for prefix, value in _FIELDS)
+        fenced = _hash_fenced(_unfenced(text), fields, "\\1\\3\\5\\7\x01\x02\\2\\4\\6\\8\x01")
+        return _hash_fenced(fenced, "|".join(_TOKENS), "\x01\x02\\0\x01")
 
 
 def literal(text: str) -> str:
@@ -102,15 +104,25 @@ def literal(text: str) -> str:
     return exp.Literal.string(text).sql("clickhouse")
 
 
+def _personal(text: str) -> str:
+    return _hash_fenced(_unfenced(text), f"({_EMAIL})|(\\b(?:{_CARD})\\b)", "\x01\\2\x02\\1\x01")
+
+
+def _unfenced(text: str) -> str:
+    return f"translate({text}, '\x01\x02', '  ')"
+
+
 def _hash(text: str) -> str:
     return f"concat('hmac:', lower(hex(substring(HMAC('sha256', {text}, {{redaction_key:String}}), 1, 8))))"
 
 
-def _hash_fenced(text: str, pattern: str, fenced: str) -> str:
+def _hash_fenced(text: str, pattern: str, fenced: str, *, cards: bool) -> str:
     """``text`` with what ``pattern`` matches hashed: byte 02 before a secret, behind a card's digits."""
     split = f"splitByChar('\x01', replaceRegexpAll({text}, {literal(pattern)}, {literal(fenced)}))"
     bare = "replaceOne(part, '\x02', '')"
-    plain = f"position(part, '\x02') = 0 OR (NOT startsWith(part, '\x02') AND NOT {_LUHN})"
+    plain = "position(part, '\x02') = 0"
+    if cards:
+        plain += f" OR (NOT startsWith(part, '\x02') AND NOT {_LUHN})"
     return f"arrayStringConcat(arrayMap(part -> if({plain}, {bare}, {_hash(bare)}), {split}))"
 
 

@@ -12,7 +12,9 @@ from sqlglot import exp
 class Load(msgspec.Struct, frozen=True):
     """``INSERT INTO logstore (columns) select``; ``{file}`` in ``select`` is the segment.
 
-    ``parameters`` are values for ``{name:Type}`` places in ``select``.
+    A segment that holds none of the texts ``needs`` has no rows for it, and is not read.
+    ``parameters`` are values for ``{name:Type}`` places in ``select``. ``words``: a segment that holds none
+    of these gives no row, so its load is left out; empty, where that cannot be told from the bytes.
     """
 
     logstore: str
@@ -22,6 +24,12 @@ class Load(msgspec.Struct, frozen=True):
     select: str
     parameters: dict[str, str] = {}
     settings: dict[str, str | int] = {}
+    needs: tuple[str, ...] = ()
+    words: tuple[bytes, ...] = ()
+
+    def concerns(self, data: bytes) -> bool:
+        """May a segment with the bytes ``data`` give a row?"""
+        return not self.words or any(word in data for word in self.words)
 
     def statement(self, database: str, path: str, token: str) -> str:
         """The INSERT that loads the file at ``path``; loading it again with ``token`` adds nothing."""

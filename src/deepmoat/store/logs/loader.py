@@ -8,6 +8,7 @@ that the same tokens come again. Each Load of a segment is halved by itself: wha
 already stored under the segment's own token must not come again under those of its halves.
 """
 
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -53,12 +54,15 @@ class Loader:
     def __init__(self, database: Database, reader: Callable[[str], Reader], scratch: Path) -> None:
         """``scratch`` is a folder of our own for halves of bad segments."""
         self.database, self.reader, self.scratch = database, reader, scratch
+        self._known: dict[Stream, tuple[Load, ...]] = {}
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def load(self, segment: Segment, now: float) -> None:
         """Load and unlink. TransientError leaves the segment as it was, to try again."""
         rejects: dict[int, bytes] = {}
         for load in self._loads(segment):
+            if load.words and not load.concerns(segment.path.read_bytes()):
+                continue
             try:
                 self.database.load(load, segment.path, segment.token)
             except UnreadableError:
@@ -75,7 +79,10 @@ class Loader:
         Both are the same when a crash makes us load it again, so the same rows come out.
         """
         own = {"segment": segment.token, "born": repr(segment.born)}
-        loads = self.reader(segment.stream.receiver).loads(segment.stream)
+        stream = segment.stream
+        if stream not in self._known:
+            self._known[stream] = tuple(self.reader(stream.receiver).loads(stream))
+        loads = self._known[stream]
         return [msgspec.structs.replace(load, parameters=load.parameters | own) for load in loads]
 
     def _halved(self, segment: Segment, load: Load) -> Iterator[tuple[int, bytes]]:
@@ -121,3 +128,9 @@ class Loader:
         body = record[:65_536].decode("utf-8", "replace")
         place = stream.receiver, stream.logstore, stream.source, segment.token
         return msgspec.json.encode(Reject(segment.born, *place, reason[:1000], body)) + b"\n"
+
+
+def _holds(path: Path, texts: Sequence[str]) -> bool:
+    """Does the file hold any of ``texts``?"""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return any(data.find(text.encode()) >= 0 for text in texts)
