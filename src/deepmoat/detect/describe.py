@@ -1,6 +1,7 @@
 """Describe: ``docs/detectors.md`` from the detectors themselves, so that the page cannot be wrong."""
 
 import inspect
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +12,9 @@ from deepmoat.model import Finding
 
 _HEAD = """# Detectors
 
-Made from the classes in `src/deepmoat/detect/detectors/` by `deepmoat.detect.describe.page`; a test fails
-when this page is stale. How they decide and how well: [decision 5](decisions/0005-detectors.md).
+Made by `python -m deepmoat.detect.describe > docs/detectors.md` from the classes in
+`src/deepmoat/detect/detectors/`; a test fails when this page is stale. How they decide and how well:
+[decision 5](decisions/0005-detectors.md).
 
 Each detector is one statement in the query language that groups by its own time bucket, so the same text
 serves the newest seconds and a whole file, and a pure judgement on its rows. Findings of one cause are one
@@ -78,3 +80,7 @@ def _span(seconds: int) -> str:
         if seconds % size == 0:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -81,12 +81,12 @@ def cause(detector: str, target: str, *, certain: bool = True) -> str:
     """The cause of findings about ``target``: one attack, however many clients take part.
 
     What is only likely gets a cause of its own: an incident acts on all its subjects, and a certain
-    attacker must not take a doubtful one along.
+    attacker must not take a doubtful one along. No target (several hosts, or none named) is "any".
 
     >>> cause("scanner", "shop.example"), cause("scanner", "shop.example", certain=False)
     ('scanner:shop.example', 'scanner:shop.example:likely')
     """
-    return f"{detector}:{target}" if certain else f"{detector}:{target}:likely"
+    return f"{detector}:{target or 'any'}" if certain else f"{detector}:{target or 'any'}:likely"
 
 
 def evidence(text: str, logstore: str, first: datetime, last: datetime, **values: str) -> Query:

@@ -98,10 +98,10 @@ class LoginBruteforce(Detector[Thresholds]):
                     select client_address from log where event_action = 'login' and event_outcome = 'failure'
                     group by client_address, service_name, __time__ - __time__ % 600
                     having count(*) >= {address}
-                  ) then 1 else 0 end) as heavy,
+                  ) and client_address <> '::' then 1 else 0 end) as heavy,
                   max(case when client_address in (
                     select client_address from log where event_action = 'login' and event_outcome = 'success'
-                  ) then 1 else 0 end) as known,
+                  ) and client_address <> '::' then 1 else 0 end) as known,
                   count_if(event_outcome = 'failure') as failed,
                   count_if(event_outcome = 'success') as passed,
                   max(case when event_outcome = 'failure' then user_name else '' end) as guess,

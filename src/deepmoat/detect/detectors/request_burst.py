@@ -86,11 +86,11 @@ class RequestBurst(Detector[Thresholds]):
                 else 1.0 end as heavy,
               case when regexp_like(url_path, {asset}) then 1 else 0 end as asset,
               case when http_response_status_code >= 400 then 1 else 0 end as refused
-            from log where verdict not in ('limit', 'block')
+            from log where verdict not in ('limit', 'block') and client_address <> '::'
             union all
             select client_address, __time__ as second, client_country, server_address, '' as url_path,
               '' as user_agent_original, requests as times, 1.0 as heavy, 0 as asset, 1 as refused
-            from ddos where verdict in ('limit', 'block')
+            from ddos where verdict in ('limit', 'block') and client_address <> '::'
           ) as asks
           group by client_address, second having weight >= {floor}
         ) as busy
@@ -103,7 +103,8 @@ class RequestBurst(Detector[Thresholds]):
     BLIND = (
         "A flood in which each client stays below 20 weighted requests a second over two seconds and 15 over "
         "five, however many clients there are. A flood with accepted API keys, below 80 a second and client. "
-        "A crowd behind one address that uses an application without assets looks like one client."
+        "A crowd behind one address that uses an application without assets looks like one client. Clients "
+        "whose address is not known."
     )
     CASES = (
         Case([_minute("192.0.2.1", [15, 30, 15])], found=["192.0.2.1"]),

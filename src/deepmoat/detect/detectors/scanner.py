@@ -100,7 +100,7 @@ class Scanner(Detector[Thresholds]):
             case when regexp_like(url_path, {never}) then 1 else 0 end as never,
             case when http_response_status_code >= 400 and regexp_like(url_path, {absent})
               then 1 else 0 end as absent
-          from log
+          from log where client_address <> '::'
         ) as asked
         group by bucket, client_address
         having probes >= {probes} or (missing >= {missing} and missing >= {share} * requests)
@@ -114,7 +114,7 @@ class Scanner(Detector[Thresholds]):
     BLIND = (
         "A scan slower than three probe paths in five minutes, or spread over many addresses. A scan of a "
         "site that answers 200 to every path, unless it asks for known probe paths. Probe paths not in the "
-        "table."
+        "table. Clients whose address is not known."
     )
     CASES = (
         Case([_row("192.0.2.1", 3, 3, 3)], found=["192.0.2.1"]),
