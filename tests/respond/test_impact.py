@@ -52,6 +52,7 @@ def test_only_good_requests_of_the_day_before_the_first_record_count(database: D
             (NOW - hour, "192.0.2.1", 0, 3),
             (NOW - 30 * hour, "192.0.2.1", 200, 60),
             (NOW - timedelta(seconds=2), "192.0.2.1", 200, 70),
+            (NOW - timedelta(seconds=20), "192.0.2.1", 200, 90),
             (NOW - hour, "2001:db8::1", 302, 5),
             (NOW - hour, "192.0.2.99", 200, 80),
         ],
@@ -60,10 +61,22 @@ def test_only_good_requests_of_the_day_before_the_first_record_count(database: D
     assert good(Door(database.query).ask(query, NOW)) == {"192.0.2.1": 7, "2001:db8::1": 5}
 
 
-def test_a_thousand_targets_are_one_query(database: Database) -> None:
-    targets = [f"10.1.{n // 250}.{n % 250}" for n in range(MOST)]
+def test_an_attack_that_was_let_through_does_not_make_a_good_client(database: Database) -> None:
+    then = NOW - timedelta(hours=3)
+    write(database, [(then, "192.0.2.1", 200, 500), (then, "192.0.2.2", 200, 30)])
+    write(database, [(then - timedelta(hours=1), "192.0.2.1", 200, 4)])
+    attack = msgspec.structs.replace(with_subjects("192.0.2.1", "x' or 1=1"), first=then, last=then)
+    query = impact(INCIDENT, ["192.0.2.1", "192.0.2.2"], NOW, [attack] * 30)
+    assert good(Door(database.query).ask(query, NOW)) == {"192.0.2.1": 4, "192.0.2.2": 30}
+    assert "or 1=1" not in query.text
+
+
+def test_a_thousand_long_targets_and_their_earlier_attacks_are_one_query(database: Database) -> None:
+    targets = [f"2001:db8:1111:2222:3333:4444:{n + 4096:x}:8888" for n in range(MOST)]
     write(database, [(NOW - timedelta(hours=1), address, 200, 2) for address in targets[:3]])
-    assert sum(good(Door(database.query).ask(impact(INCIDENT, targets, NOW), NOW)).values()) == 6
+    attack = with_subjects(*targets[3:])
+    query = impact(INCIDENT, targets, NOW, [attack] * 15 + [with_subjects(*targets)] * 15)
+    assert sum(good(Door(database.query).ask(query, NOW)).values()) == 6
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from deepmoat.kit.meters import count, gauge
 from deepmoat.kit.tasks import Group
 from deepmoat.model import Action, Finding, Incident, Record
 from deepmoat.respond.decide import Decider
+from deepmoat.respond.impact import DAY
 from deepmoat.respond.playbooks.block_clients import LEAST, Order
 from deepmoat.respond.serve import ActionServer
 from deepmoat.respond.settings import Allowed, RespondSettings
@@ -77,7 +78,7 @@ class Watch:
         """Reads back the incidents in hand."""
         self.parts, self.alert = parts, alert
         self.rules, self.allowed = alert.rules(), Allowed((*respond.allow, *parts.never))
-        self.decider = Decider(parts.door.ask, respond, self.allowed)
+        self.decider = Decider(parts.door.ask, respond, self.allowed, self._earlier)
         self.sender = Sender(alert, self._heard)
         self._ongoing = _restored(parts.incidents, self.rules.again, _now())
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
@@ -206,6 +207,12 @@ class Watch:
         if order.action:
             self._fresh[order.action.id] = order.action
         return order
+
+    def _earlier(self, incident: Incident) -> Sequence[Incident]:
+        """Other incidents of the day before, newest first."""
+        until = incident.first
+        found = self.parts.incidents.list(since=until - DAY, until=until, limit=50)
+        return [i for i in found if i.id != incident.id]
 
     def _publish(self, now: datetime) -> None:
         """Push what is in force, where that changed."""

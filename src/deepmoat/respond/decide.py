@@ -11,6 +11,7 @@ from deepmoat.respond.playbooks.block_clients import Order, candidates, order
 from deepmoat.respond.settings import Allowed, RespondSettings
 
 Ask = Callable[[Query, datetime], Result]
+Earlier = Callable[[Incident], Sequence[Incident]]
 TRIES = 3
 
 
@@ -21,9 +22,17 @@ class Decider:
     turn, and after ``TRIES`` failures a person is asked. Not thread-safe.
     """
 
-    def __init__(self, ask: Ask, settings: RespondSettings, allowed: Allowed) -> None:
-        """``ask`` is the query door; ``allowed`` holds the forwarders, too."""
-        self.ask, self.settings, self.allowed = ask, settings, allowed
+    def __init__(
+        self,
+        ask: Ask,
+        settings: RespondSettings,
+        allowed: Allowed,
+        earlier: Earlier = lambda incident: (),
+    ) -> None:
+        """``ask`` is the query door; ``allowed`` holds the forwarders, too; ``earlier`` gives the incidents
+        of the day before one.
+        """
+        self.ask, self.settings, self.allowed, self.earlier = ask, settings, allowed, earlier
         self.unsure: dict[str, int] = {}
 
     def decide(self, incident: Incident, current: Action | None, now: datetime, released: str = "") -> Order:
@@ -42,9 +51,10 @@ class Decider:
 
     def _good(self, incident: Incident, addresses: Sequence[str], now: datetime) -> Mapping[str, int]:
         known: dict[str, int] = {}
+        earlier = self.earlier(incident) if addresses else ()
         for start in range(0, len(addresses), MOST):
             part = addresses[start : start + MOST]
-            known |= good(self.ask(impact(incident, part, now), now))
+            known |= good(self.ask(impact(incident, part, now, earlier), now))
         return known
 
     def _unknown(self, incident: Incident, exc: MoatError) -> Order:
