@@ -8,10 +8,10 @@ are first brought to one kind of escape, ``\\xHH``, and their fields decoded.
 
 from collections.abc import Sequence
 
-from deepmoat.collect.logins import mentioned
-from deepmoat.collect.logins import plan as login_plan
 from deepmoat.collect.enrich.redact import literal
 from deepmoat.collect.lines import LINE, STRUCTURE, rejected
+from deepmoat.collect.logins import mentioned
+from deepmoat.collect.logins import plan as login_plan
 from deepmoat.collect.plan import Plan, bounds
 from deepmoat.collect.receiver import Context
 
@@ -48,10 +48,12 @@ def _fields(quotes: int, where: str) -> str:
         normal = f"replaceAll({normal}, {literal(escape)}, {literal(code)})"
     escaped = f"position(line, {literal(chr(92))}) > 0"
     lines = f"(SELECT {LINE} AS line, {escaped} AS escaped FROM {{file}} WHERE {where})"  # noqa: S608
-    split = f"(SELECT line, escaped, splitByChar('\"', if(escaped, {normal}, line)) AS p FROM {lines})"  # noqa: S608
+    split = f"(SELECT line, escaped, splitByChar('\"', if(escaped, {normal}, line)) AS raw FROM {lines})"  # noqa: S608
+    decoded = f"if(escaped, arrayMap(field -> {_decoded('field')}, raw), raw) AS p"
+    split = f"(SELECT line, escaped, {decoded} FROM {split})"  # noqa: S608
     parts = (
         f"{_TIME} AS at, splitByChar(' ', substring(p[1], 1, length(p[1]) - 30)) AS who, "
-        f"splitByChar(' ', {_decoded('p[2]')}) AS request, splitByChar(' ', p[3]) AS result, "
+        f"splitByChar(' ', p[2]) AS request, splitByChar(' ', p[3]) AS result, "
         "if(result[2] = '-', 0, toUInt16OrNull(result[2])) AS status, "
         "if(result[3] = '-', 0, toUInt64OrNull(result[3])) AS size, "
         f"length(request) > 2 AND startsWith(request[-1], 'HTTP/') AS full, "
@@ -74,7 +76,7 @@ def _decoded(text: str) -> str:
     byte = "concat(unhex(substring(part, 1, 2)), substring(part, 3))"
     part = f"if(match(part, '^[0-9a-fA-F]{{2}}'), {byte}, concat({_HEX}, part))"
     rest = f"arrayStringConcat(arrayMap(part -> {part}, arrayPopFront({split})))"
-    return f"if(escaped, toValidUTF8(concat({split}[1], {rest})), {text})"
+    return f"toValidUTF8(concat({split}[1], {rest}))"
 
 
 def _given(text: str) -> str:
@@ -99,10 +101,10 @@ _COLUMNS: dict[str, str] = {
     "network_protocol_version": "if(full AND sane, substring(request[-1], 6), '')",
     "http_response_body_size": "assumeNotNull(size)",
     "duration": "if(rest = '', 0, toFloat64OrZero(extract(rest, '^ ([0-9]+[.][0-9]+)(?: |$)')))",
-    "user_agent_original": _given(_decoded("p[6]")),
-    "http_request_referer": _given(_decoded("p[4]")),
+    "user_agent_original": _given("p[6]"),
+    "http_request_referer": _given("p[4]"),
     "request_id": "''",
-    "user_name": _given(_decoded(_USER)),
+    "user_name": _given(_USER),
     "body": "if(sane, '', line)",
     "attributes": f"if(rest = '' AND isNotNull(toIPv6OrNull(who[1])), CAST(map(), '{_TEXTS}'), CAST(map('extra', trim(rest), 'client', who[1]), '{_TEXTS}'))",  # noqa: E501
 }

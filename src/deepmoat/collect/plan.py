@@ -40,7 +40,6 @@ class Plan(msgspec.Struct, frozen=True):
     raw: str = ""
     settings: dict[str, str | int] = {}
     fixed: frozenset[str] = frozenset()
-    needs: tuple[str, ...] = ()
     words: tuple[bytes, ...] = ()
 
     def load(self, context: Context, stream: Stream) -> Load:
@@ -52,18 +51,20 @@ class Plan(msgspec.Struct, frozen=True):
             columns += f", {redaction.hot(self.raw)} AS hot"
         rows = f"SELECT {columns} FROM {self.table} WHERE {self.where}"  # noqa: S608
         searched = "*" if self.raw else f"*, {redaction.hot(_joined(texts, map_))} AS hot"
+        rows = f"SELECT {searched} FROM ({rows})"  # noqa: S608
         names = sum(name in _NAMES for name in texts)
         clean = f"if(hot, {redaction.texts(_array(texts, map_), names)}, []) AS clean"
+        rows = f"SELECT *, {clean} FROM ({rows})"  # noqa: S608
         final = self._final(redaction, texts, map_) | {"source": literal(stream.source)}
         return Load(
             self.logstore,
             self.format,
             self.structure,
             tuple(final),
-            f"SELECT {', '.join(final.values())} FROM (SELECT *, {clean} FROM (SELECT {searched} FROM ({rows})))",  # noqa: S608,E501
+            f"SELECT {', '.join(final.values())} FROM ({rows})",  # noqa: S608
             {"redaction_key": context.key},
             {"prefer_column_name_to_alias": 1, **self.settings},
-            self.needs,
+            self.words,
         )
 
     def _final(self, redaction: Redaction, texts: Sequence[str], map_: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ import msgspec
 from deepmoat.kit.errors import TransientError
 
 _EVER = float("inf")
+_LONGEST = 3600.0
 Whole = Callable[[bytes], int]
 """Given a segment's bytes, the length of its leading run of whole records."""
 
@@ -129,7 +130,8 @@ class Spool:
         """Close segments born before ``older_than`` or larger than ``larger_than`` bytes; how many.
 
         While an older segment of the same stream still waits to be loaded, age alone closes none: a core
-        that is behind gets fewer and larger segments, which it loads at less cost.
+        that is behind gets fewer and larger segments, which it loads at less cost. An hour is the end of any:
+        times are judged by when their segment was begun.
         """
         waiting = {_stream_part(path) for path in self.folder.glob("*.seg")} if older_than < _EVER else set()
         due = [
@@ -138,6 +140,7 @@ class Spool:
             if segment.size
             and (
                 segment.size >= larger_than > 0
+                or segment.born <= older_than - _LONGEST
                 or (segment.born <= older_than and _stream_part(segment.path) not in waiting)
             )
         ]
@@ -189,6 +192,12 @@ class Spool:
 def sealed(folder: Path) -> Iterator[Segment]:
     """Segments ready to load, oldest first."""
     for path in sorted(folder.glob("*.seg")):
+        yield parse_name(path)
+
+
+def unloaded(folder: Path) -> Iterator[Segment]:
+    """Every segment of ``folder``, sealed or still growing."""
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".seg", ".open")):
         yield parse_name(path)
 
 

@@ -74,25 +74,19 @@ class Redaction(NamedTuple):
 
     def texts(self, texts: str, names: int) -> str:
         """The array ``texts`` with each match hashed; the first ``names`` keep what is personal."""
-        found = f"arrayMap(text -> {self._secret('text')}, {texts})" if self.secrets else texts
+        found = f"arrayMap(text -> {_secret('text')}, {texts})" if self.secrets else texts
         if not self.personal:
             return found
         clean = f"if(place <= {names}, text, {_personal('text')})"
         return f"arrayMap((text, place) -> {clean}, {found}, arrayEnumerate({texts}))"
 
     def values(self, names: str, values: str, clean: str) -> str:
-        """The array ``clean`` of redacted ``values``, where those of sensitive ``names`` are hashed wholly."""
+        """The array ``clean`` of redacted ``values``; those of sensitive ``names`` are hashed wholly."""
         if not self.secrets:
             return clean
         sensitive = f"value != '' AND match(name, {literal(_SENSITIVE_NAME)})"
         chosen = f"if({sensitive}, {_hash('value')}, text)"
         return f"arrayMap((name, value, text) -> {chosen}, {names}, {values}, {clean})"
-
-    @staticmethod
-    def _secret(text: str) -> str:
-        fields = "|".join(f"((?i:{prefix}))({value})" for prefix, value in _FIELDS)
-        fenced = _hash_fenced(_unfenced(text), fields, "\\1\\3\\5\\7\x01\x02\\2\\4\\6\\8\x01")
-        return _hash_fenced(fenced, "|".join(_TOKENS), "\x01\x02\\0\x01")
 
 
 def literal(text: str) -> str:
@@ -104,8 +98,15 @@ def literal(text: str) -> str:
     return exp.Literal.string(text).sql("clickhouse")
 
 
+def _secret(text: str) -> str:
+    fields = "|".join(f"((?i:{prefix}))({value})" for prefix, value in _FIELDS)
+    named = _hash_fenced(_unfenced(text), fields, "\\1\\3\\5\\7\x01\x02\\2\\4\\6\\8\x01")
+    return _hash_fenced(named, "|".join(_TOKENS), "\x01\x02\\0\x01")
+
+
 def _personal(text: str) -> str:
-    return _hash_fenced(_unfenced(text), f"({_EMAIL})|(\\b(?:{_CARD})\\b)", "\x01\\2\x02\\1\x01")
+    pattern = f"({_EMAIL})|(\\b(?:{_CARD})\\b)"
+    return _hash_fenced(_unfenced(text), pattern, "\x01\\2\x02\\1\x01", cards=True)
 
 
 def _unfenced(text: str) -> str:
@@ -116,7 +117,7 @@ def _hash(text: str) -> str:
     return f"concat('hmac:', lower(hex(substring(HMAC('sha256', {text}, {{redaction_key:String}}), 1, 8))))"
 
 
-def _hash_fenced(text: str, pattern: str, fenced: str, *, cards: bool) -> str:
+def _hash_fenced(text: str, pattern: str, fenced: str, *, cards: bool = False) -> str:
     """``text`` with what ``pattern`` matches hashed: byte 02 before a secret, behind a card's digits."""
     split = f"splitByChar('\x01', replaceRegexpAll({text}, {literal(pattern)}, {literal(fenced)}))"
     bare = "replaceOne(part, '\x02', '')"

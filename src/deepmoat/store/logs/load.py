@@ -12,7 +12,6 @@ from sqlglot import exp
 class Load(msgspec.Struct, frozen=True):
     """``INSERT INTO logstore (columns) select``; ``{file}`` in ``select`` is the segment.
 
-    A segment that holds none of the texts ``needs`` has no rows for it, and is not read.
     ``parameters`` are values for ``{name:Type}`` places in ``select``. ``words``: a segment that holds none
     of these gives no row, so its load is left out; empty, where that cannot be told from the bytes.
     """
@@ -24,7 +23,6 @@ class Load(msgspec.Struct, frozen=True):
     select: str
     parameters: dict[str, str] = {}
     settings: dict[str, str | int] = {}
-    needs: tuple[str, ...] = ()
     words: tuple[bytes, ...] = ()
 
     def concerns(self, data: bytes) -> bool:

@@ -8,7 +8,6 @@ that the same tokens come again. Each Load of a segment is halved by itself: wha
 already stored under the segment's own token must not come again under those of its halves.
 """
 
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -128,9 +127,3 @@ class Loader:
         body = record[:65_536].decode("utf-8", "replace")
         place = stream.receiver, stream.logstore, stream.source, segment.token
         return msgspec.json.encode(Reject(segment.born, *place, reason[:1000], body)) + b"\n"
-
-
-def _holds(path: Path, texts: Sequence[str]) -> bool:
-    """Does the file hold any of ``texts``?"""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return any(data.find(text.encode()) >= 0 for text in texts)
