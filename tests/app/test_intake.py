@@ -72,8 +72,19 @@ def test_what_nobody_can_read_is_set_aside_and_counted(intake: Intake) -> None:
 
 def test_the_thread_loads_and_stops(intake: Intake) -> None:
     spool = owned(intake, "core")
-    intake.start()
+    intake.start(lambda exc: pytest.fail(str(exc)))
     spool.append(ACCESS, line(1), 1.0)
     spool.close()
     intake.stop()
     assert count(intake) == 1
+
+
+def test_a_bug_while_loading_is_told_and_not_survived(intake: Intake) -> None:
+    spool = owned(intake, "core")
+    spool.append(ACCESS, line(1), 1.0)
+    spool.close()
+    told: list[BaseException] = []
+    intake.loader.database = None  # type: ignore[assignment]
+    intake.start(told.append)
+    intake._thread.join(10)
+    assert len(told) == 1 and not intake._thread.is_alive() and len(list(intake.spools.glob("*/*.seg"))) == 1

@@ -18,7 +18,7 @@ from deepmoat.app.watch import Parts, Watch
 from deepmoat.detect.settings import DetectSettings, detectors
 from deepmoat.kit import meters
 from deepmoat.kit.errors import QueryError
-from deepmoat.model import Query, Record, Result
+from deepmoat.model import Action, Query, Record, Result
 from deepmoat.query.door import Door
 from deepmoat.respond.enforce.edge import Orders, decode
 from deepmoat.respond.serve import ActionServer
@@ -272,6 +272,30 @@ def test_what_another_process_part_writes_to_the_state_is_pushed_within_a_tick(p
             await next_line()
             place.actions.end(action.id, datetime.now(UTC), "console")
             assert (await next_line()).actions == ()
+
+    run(test)
+
+
+def test_a_block_is_pushed_and_told_though_the_state_cannot_be_written(place: Place, hook: Any) -> None:
+    put, broken = place.actions.put, [True]
+
+    def fail(*actions: Action) -> None:
+        if broken and actions:
+            raise OSError("disk full")
+        put(*actions)
+
+    place.actions.put = fail  # type: ignore[method-assign]
+
+    async def test() -> None:
+        async with running(place.watch(told_by(hook))) as next_line:
+            await next_line()
+            flood(place.database)
+            (action,) = (await next_line()).actions
+            message = await asyncio.to_thread(hook.got.get, True, 20)
+            assert message["actions"][0]["id"] == action.id and not place.actions.list()
+            broken.clear()
+            await until(place.actions.list)
+            assert [k.action.id for k in place.actions.list()] == [action.id]
 
     run(test)
 

@@ -49,6 +49,7 @@ from deepmoat.store.state.database import State
 from deepmoat.store.state.incidents import Incidents
 
 log = logging.getLogger("deepmoat.core")
+BACKUP_DRAIN_SECONDS = 30.0
 LOCAL_KEY = "command line of this machine"
 
 
@@ -91,12 +92,15 @@ class Core:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Everything, until ``stop``."""
-        self.intake.start()
-        watch = self._watch(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        crashed: asyncio.Future[None] = loop.create_future()
+        self.intake.start(lambda exc: _ignore(loop.call_soon_threadsafe(crashed.set_exception, exc)))
+        watch = self._watch(loop)
         app = self._app(watch)
         async with Group() as group:
             committing = group.create_task(self.committer.run())
             inner = [
+                group.create_task(_until(crashed)),
                 group.create_task(watch.run()),
                 group.create_task(keep_house(self.database, self.place.moat.store.retention)),
             ]
@@ -173,8 +177,7 @@ class Core:
 
     def _backup(self) -> tuple[str, Manifest]:
         """Load what was acknowledged, then copy everything to a new folder under ``backups``."""
-        time.sleep(1.5 * self.place.moat.collect.seal_seconds)  # by then what came before is sealed
-        self.intake.pass_over()
+        self.intake.drain(time.time(), BACKUP_DRAIN_SECONDS)
         data, now = self.place.data, datetime.now(UTC)
         target = data / "backups" / new_stage(now)
         return str(target), backup(self.database, data, target, now=now, version=__version__)
@@ -204,6 +207,15 @@ class Core:
             asyncio.run_coroutine_threadsafe(waiting, loop).result(timeout=10)
 
         return audit
+
+
+async def _until(crashed: "asyncio.Future[None]") -> None:
+    """Wait for a crash, and raise it: core without its intake must end, and be started again."""
+    await crashed
+
+
+def _ignore(_handle: object) -> None:
+    """A callback's result that nobody needs."""
 
 
 def meters(data: Path) -> list[Sample]:

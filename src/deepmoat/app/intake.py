@@ -9,12 +9,13 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from deepmoat.collect.readers import Readers
 from deepmoat.kit.errors import MoatError, TransientError
 from deepmoat.kit.meters import count, drop, gauge
-from deepmoat.kit.spool import Segment, lock, parse_name, recover
+from deepmoat.kit.spool import Segment, lock, parse_name, recover, unloaded
 from deepmoat.store.logs.loader import Loader
 
 log = logging.getLogger("deepmoat.intake")
@@ -31,9 +32,11 @@ class Intake:
         self._stop = threading.Event()
         self._round = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._failed: Callable[[BaseException], None] = lambda exc: None
 
-    def start(self) -> None:
-        """Begin loading."""
+    def start(self, failed: Callable[[BaseException], None]) -> None:
+        """Begin loading. ``failed`` hears, on the thread, of a bug that ended it."""
+        self._failed = failed
         self.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._thread.start()
 
@@ -50,7 +53,22 @@ class Intake:
                 self._segment(path) for folder in self._folders() for path in sorted(folder.glob("*.seg"))
             )
 
+    def drain(self, before: float, seconds: float) -> None:
+        """Load until nothing begun before ``before`` waits in any spool. TransientError after ``seconds``."""
+        end = time.monotonic() + seconds
+        while any(s.born < before for folder in self._folders() for s in unloaded(folder)):
+            if time.monotonic() > end:
+                raise TransientError("what was acknowledged is not all loaded yet", where=str(self.spools))
+            self.pass_over()
+            time.sleep(POLL_SECONDS)
+
     def _run(self) -> None:
+        try:
+            self._rounds()
+        except Exception as exc:  # noqa: BLE001 - it goes on at the caller's, who must end
+            self._failed(exc)
+
+    def _rounds(self) -> None:
         looked = 0.0
         while not self._stop.is_set():
             busy = self.pass_over()

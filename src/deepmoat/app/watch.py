@@ -43,7 +43,7 @@ from deepmoat.store.state.incidents import Incidents
 
 TICK = 0.25
 THREADS = 3
-GRACE = 5.0
+GRACE = 2.0  # seconds for messages under way at the end; the next start tells what nobody was told
 RETELL = timedelta(hours=1)
 _LOG = logging.getLogger("deepmoat.watch")
 

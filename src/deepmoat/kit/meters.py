@@ -49,8 +49,8 @@ def dropped(component: str, reason: str) -> int:
 
 def snapshot() -> list[Sample]:
     """All meters of this process now."""
-    counts = [Sample(name, labels, value, True) for (name, labels), value in _COUNTS.items()]
-    return counts + [Sample(name, labels, value, False) for (name, labels), value in _GAUGES.items()]
+    counts = [Sample(name, labels, value, True) for (name, labels), value in list(_COUNTS.items())]
+    return counts + [Sample(name, labels, value, False) for (name, labels), value in list(_GAUGES.items())]
 
 
 def merged(snapshots: Iterable[Iterable[Sample]]) -> list[Sample]:

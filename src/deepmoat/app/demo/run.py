@@ -65,7 +65,7 @@ async def demo(seconds: float | None, keep: str | None, stop: asyncio.Event) -> 
     console = Console(highlight=False)
     async with AsyncExitStack() as stack:
         folder = Path(keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="deepmoat-demo-")))
-        folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         stage = await _set(stack, folder, console)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
