@@ -209,6 +209,8 @@ WRONG = [
         'channels = [{kind = "webhook", url = "http://x"}, {kind = "webhook", url = "http://y"}]',
         "two channels",
     ),
+    ('channels = [{kind = "webhook", url = "http://x", attempts = 0}]', "attempts"),
+    ("quiet_minutes = 0", "> 0.0"),
     ("quiet_minute = 1", "did you mean 'quiet_minutes'"),
 ]
 
@@ -220,7 +222,7 @@ def test_wrong_settings_name_what_is_wrong() -> None:
             load(AlertSettings, toml, where="moat.toml")
         assert str(caught.value).startswith("moat.toml")
         done += 1
-    assert done == len(WRONG) == 8
+    assert done == len(WRONG) == 10
 
 
 def test_links_lead_to_the_console_where_its_address_is_known() -> None:

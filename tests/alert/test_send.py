@@ -193,6 +193,15 @@ def test_a_listener_that_fails_does_not_end_the_channel(hook: Any) -> None:
     sender.close()
 
 
+def test_a_proxy_is_used_but_never_towards_this_machine(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, proxy = hook(200), hook(204)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.server_port}")
+    assert deliver(channel(table(server.url)), message()) == "sent"
+    assert (server.got.qsize(), proxy.got.qsize()) == (1, 0)
+    assert deliver(channel(table("http://hook.example/in")), message()) == "sent"
+    assert proxy.got.get(timeout=10)[0] == "http://hook.example/in"
+
+
 def test_no_secret_is_ever_logged(hook: Any, caplog: pytest.LogCaptureFixture) -> None:
     closed = socket.create_server(("127.0.0.1", 0))
     port = closed.getsockname()[1]

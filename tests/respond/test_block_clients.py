@@ -201,7 +201,8 @@ def test_orders_by_hand_obey_the_same_rules() -> None:
 
 SETTINGS_WRONG = [
     ('allow = ["10.0.0.0/8", "nonsense"]', "nonsense"),
-    ("block_minutes = 0", "every action ends"),
+    ("block_minutes = 0", "> 0.0"),
+    ("maximum_targets = 0", ">= 1"),
     ("block_minute = 1", "did you mean 'block_minutes'"),
 ]
 
@@ -213,7 +214,7 @@ def test_wrong_settings_are_refused_with_their_place() -> None:
             load(RespondSettings, toml, where="moat.toml")
         assert str(caught.value).startswith("moat.toml")
         done += 1
-    assert done == len(SETTINGS_WRONG) == 3
+    assert done == len(SETTINGS_WRONG) == 4
 
 
 def test_the_default_allow_list_is_loopback() -> None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -29,9 +29,9 @@ class ChannelSettings(Settings, frozen=True, kw_only=True):
     name: str = ""
     minimum_severity: Literal["report", "low", "medium", "high", "critical"] = "medium"
     closed: bool = False
-    timeout_seconds: float = 10.0
-    attempts: int = 6
-    backoff_seconds: float = 1.0
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 12
+    backoff_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
 
     def wants(self, event: Event, severity: Severity) -> bool:
         """Is this told here?"""

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ import msgspec
 from deepmoat.alert.channel import Channel, Message, Outcome, Post, Push
 from deepmoat.alert.incidents import Notice
 from deepmoat.alert.settings import AlertSettings
+from deepmoat.kit.addresses import Networks, canonical
 from deepmoat.kit.errors import ConfigError
 from deepmoat.kit.meters import count
 from deepmoat.model import Incident, Severity
@@ -31,6 +33,7 @@ Ending = Literal["sent", "refused", "failed", "queue_full"]
 _LOG = logging.getLogger("deepmoat.alert")
 _ANSWER = 65_536  # bytes of an answer that are read
 _LONGEST_PAUSE = 60.0
+_LOOPBACK = Networks(["127.0.0.0/8", "::1"])
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -138,19 +141,29 @@ class _Worker:
 
 
 def deliver(channel: Channel, message: Message) -> Outcome:
-    """Make one attempt. Never raises: what goes wrong is worth another try or is not."""
+    """Make one attempt. Never raises: what goes wrong is worth another try or is not, and is logged."""
     try:
         call = channel.call(message, datetime.now(UTC))
         if isinstance(call, Push):
             return _push(call, channel.settings.timeout_seconds)
-        return channel.outcome(*_post(call, channel.settings.timeout_seconds))
-    except (OSError, TimeoutError) as exc:
-        _LOG.info("channel %s: %s", channel.name, type(exc).__name__)
+        status, answer = _post(call, channel.settings.timeout_seconds)
+        outcome = channel.outcome(status, answer)
+        if outcome != "sent":
+            _LOG.warning("channel %s: HTTP %s, %s", channel.name, status, outcome)
+        return outcome
+    except OSError as exc:
+        _LOG.warning("channel %s: %s", channel.name, _kind(exc))
         return "again"
     except Exception as exc:  # noqa: BLE001 - its text may hold the channel's address and secrets
         count("deepmoat_alert_errors_total", channel=channel.name)
-        _LOG.warning("channel %s: %s", channel.name, type(exc).__name__)
+        _LOG.warning("channel %s: %s", channel.name, _kind(exc))
         return "refused"
+
+
+def _kind(exc: Exception) -> str:
+    """What kind of error it is; its text may hold the channel's address and secrets."""
+    reason = getattr(exc, "reason", None)
+    return type(reason if isinstance(reason, Exception) else exc).__name__
 
 
 def send_test(settings: AlertSettings, now: datetime) -> Iterable[tuple[str, Outcome]]:
@@ -193,13 +206,20 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _post(post: Post, timeout: float) -> tuple[int, bytes]:
     request = urllib.request.Request(post.url, post.body, post.headers, method="POST")  # noqa: S310 - the operator's own URL, checked to be http(s)
-    opener = urllib.request.build_opener(_NoRedirect)
+    opener = urllib.request.build_opener(_NoRedirect, *_direct(post.url))
     try:
         with opener.open(request, timeout=timeout) as answer:
             return answer.status, _read(answer, timeout)
     except urllib.error.HTTPError as exc:
         with exc:
             return exc.code, _read(exc, timeout)
+
+
+def _direct(url: str) -> list[urllib.request.ProxyHandler]:
+    """A proxy of the environment is used, but never towards this machine itself."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    here = host == "localhost" or (canonical(host) or "") in _LOOPBACK
+    return [urllib.request.ProxyHandler({})] if here else []
 
 
 def _read(answer: IO[bytes], timeout: float) -> bytes:

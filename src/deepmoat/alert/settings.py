@@ -1,7 +1,9 @@
 """``[alert]``: when an incident ends, and who is told."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from deepmoat.alert.channel import Channel, channel
 from deepmoat.alert.incidents import Rules
@@ -20,11 +22,11 @@ class AlertSettings(Settings, frozen=True):
     """
 
     channels: tuple[dict[str, Any], ...] = ()
-    quiet_minutes: float = 10.0
-    again_minutes: float = 60.0
-    maximum_subjects: int = 1_000
+    quiet_minutes: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    again_minutes: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    maximum_subjects: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
     console_url: str = ""
-    queue: int = 200
+    queue: Annotated[int, msgspec.Meta(ge=1)] = 200
 
     def __post_init__(self) -> None:
         """Refuse unknown channels and keys while the file is being read."""

@@ -2,6 +2,9 @@
 
 from datetime import timedelta
 from ipaddress import IPv6Network, ip_network
+from typing import Annotated
+
+import msgspec
 
 from deepmoat.kit.addresses import Networks, canonical
 from deepmoat.kit.errors import ConfigError
@@ -25,9 +28,9 @@ class RespondSettings(Settings, frozen=True):
 
     automatic: bool = True
     allow: tuple[str, ...] = LOOPBACK
-    block_minutes: float = 10.0
-    impact_limit: int = 1_000
-    maximum_targets: int = 1_000
+    block_minutes: Annotated[float, msgspec.Meta(gt=0, le=10_080)] = 10.0
+    impact_limit: Annotated[int, msgspec.Meta(ge=0)] = 1_000
+    maximum_targets: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
     detectors: tuple[str, ...] = ("request_burst", "login_bruteforce", "scanner", "injection")
 
     def __post_init__(self) -> None:
@@ -36,8 +39,6 @@ class RespondSettings(Settings, frozen=True):
             Allowed(self.allow)
         except ConfigError as exc:
             raise ValueError(str(exc)) from exc
-        if self.block_minutes <= 0:
-            raise ValueError("block_minutes must be more than 0: every action ends")
 
     def block(self) -> timedelta:
         """How long a block goes on after the last sign of the attack."""
