@@ -21,6 +21,13 @@ ATTACKS: tuple[tuple[str, str, str, str, float], ...] = (
     ("burst, begun late in a second", "burst(START + 0.9)", "request_burst", "request_burst:chat.example", 2),
     ("burst, begun in mid-second", "burst(START + 0.5)", "request_burst", "request_burst:chat.example", 2),
     ("40 clients at 30 a second", "burst(START, 40)", "request_burst", "request_burst:chat.example", 2),
+    (
+        "40 clients, nine a second each",
+        "burst(START, 40, 9.5)",
+        "request_burst",
+        "request_burst:chat.example",
+        3,
+    ),
     ("flood under a rate limit", "limited(START)", "request_burst", "request_burst:chat.example", 3),
     ("slower burst", "burst(START, 1, 16)", "request_burst", "request_burst:chat.example", 6),
     ("password guessing", "guessing(START)", "login_bruteforce", "login_bruteforce:web", 6),

@@ -27,6 +27,10 @@ from deepmoat.model import Finding, Severity
 
 ASSETS = r"(?i)\.(css|js|mjs|map|png|jpe?g|gif|svg|webp|avif|ico|woff2?|ttf|otf|eot|mp4|webm|mp3|pbf)$"
 GAP = 300
+KNOWN, MEMORY, FRESH = 30, 60, 15
+"""Seconds: of log before anyone is called new; how far back is looked; how long one stays new."""
+Client = tuple[str, ...]
+TEN = [f"192.0.2.{n}" for n in range(10, 20)]
 
 
 class Thresholds(Settings, frozen=True):
@@ -35,30 +39,34 @@ class Thresholds(Settings, frozen=True):
     A second counts from ``floor`` on. ``sharp`` in two seconds that follow each other, a quarter of it
     in each, or ``steady`` in five are a burst. ``crowd`` is how much most these bounds rise for an
     address with several user agents that mostly fetch assets: an office behind one address.
+    ``together`` clients that begin at once need no more than ``floor`` in two seconds: a flood so
+    strong that the service no longer answers each of them often, or one that means to stay small.
     """
 
     floor: int = 8
     sharp: int = 40
     steady: int = 75
     crowd: int = 5
+    together: int = 10
 
 
 def _minute(client: str, weights: Sequence[float], **other: object) -> Row:
     """A row of the statement, for the cases."""
-    seconds = [1_700_000_000 + n for n in range(len(weights))]
+    seconds = [1_700_000_000 + n for n, weight in enumerate(weights) if weight]
     return {
         "client_address": client,
         "minute": 1_699_999_980,
         "country": "ZZ",
         "host": "shop.example",
         "seconds": seconds,
-        "weights": list(weights),
-        "counts": [round(w) for w in weights],
+        "weights": [w for w in weights if w],
+        "counts": [round(w) for w in weights if w],
         "requests": round(sum(weights)),
         "assets": 0,
         "refused": 0,
         "paths": 1,
         "agents": 1,
+        "begin": 1_699_999_900,
     } | other
 
 
@@ -70,7 +78,7 @@ class RequestBurst(Detector[Thresholds]):
           case when min(low) = max(high) then max(high) else '' end as host,
           array_agg(second) as seconds, array_agg(weight) as weights, array_agg(asked) as counts,
           sum(asked) as requests, sum(assets) as assets, sum(refused) as refused,
-          max(paths) as paths, max(agents) as agents
+          max(paths) as paths, max(agents) as agents, (select min(__time__) from log) as begin
         from (
           select client_address, second, max(client_country) as country,
             min(server_address) as low, max(server_address) as high,
@@ -97,14 +105,14 @@ class RequestBurst(Detector[Thresholds]):
         group by client_address, second - second % 60 order by requests desc limit 20000""",
         asset=ASSETS,
     )
-    BUCKET, WINDOW, EVERY = 1, 12, 0.5
+    BUCKET, WINDOW, EVERY = 1, 75, 0.5
     THRESHOLDS = Thresholds
     TECHNIQUES = ("T1498", "T1499.002")
     BLIND = (
         "A flood in which each client stays below 20 weighted requests a second over two seconds and 15 over "
-        "five, however many clients there are. A flood with accepted API keys, below 80 a second and client. "
-        "A crowd behind one address that uses an application without assets looks like one client. Clients "
-        "whose address is not known."
+        "five, unless ten begin at once with 8 or more each. A flood with accepted API keys, below 80 a "
+        "second and client. A crowd behind one address that uses an application without assets looks like "
+        "one client. Clients whose address is not known."
     )
     CASES = (
         Case([_minute("192.0.2.1", [15, 30, 15])], found=["192.0.2.1"]),
@@ -112,19 +120,32 @@ class RequestBurst(Detector[Thresholds]):
         Case([_minute("192.0.2.3", [45, 9])], found=[]),
         Case([_minute("192.0.2.4", [12, 12, 12, 12])], found=[]),
         Case([_minute("192.0.2.5", [25, 25], requests=400, assets=380, agents=6)], found=[]),
+        Case([_minute(f"192.0.2.{n}", [0.0, 9.0, 9.0]) for n in range(10, 20)], found=TEN),
+        Case([_minute(f"192.0.2.{n}", [0.0, 9.0, 9.0]) for n in range(10, 19)], found=[]),
+        Case(
+            [
+                _minute(f"192.0.2.{n}", [9.0] * 4 + [0.0] * 14 + [9.0] * 4, begin=1_699_999_980)
+                for n in range(10, 20)
+            ],
+            found=[],
+        ),
+        Case([_minute(f"192.0.2.{n}", [9.0, 9.0], begin=1_699_999_990) for n in range(10, 20)], found=[]),
         Case([], found=[]),
     )
 
     def judge(self, rows: Sequence[Row], now: datetime) -> Iterator[Finding]:
         """One finding a client and burst."""
-        for minutes in grouped(rows, "client_address").values():
-            hot = self._hot(minutes)
-            for stretch in stretches([s for s in _seconds(minutes) if s["second"] in hot], "second", GAP):
-                yield self._finding(minutes, stretch)
+        clients = grouped(rows, "client_address")
+        begun = self._together(clients)
+        for client, minutes in clients.items():
+            for near in stretches(minutes, "minute", GAP):
+                hot = self._hot(near) | begun.get(client, set())
+                for stretch in stretches([s for s in _seconds(near) if s["second"] in hot], "second", GAP):
+                    yield self._finding(near, stretch)
 
     def _hot(self, minutes: Sequence[Row]) -> set[int]:
-        """The seconds that are part of a burst."""
-        weights = {s["second"]: s["weight"] for s in _seconds(minutes)}
+        """The seconds that are a burst by themselves."""
+        weights = _weights(minutes)
         rise = max(_crowd(m, self.at.crowd) for m in minutes)
         least = self.at.sharp / 4
         pairs = ((a, a + 1) for a in weights if a + 1 in weights and min(weights[a], weights[a + 1]) >= least)
@@ -132,6 +153,23 @@ class RequestBurst(Detector[Thresholds]):
         sharp = [run for run in pairs if _sum(weights, run) >= rise * self.at.sharp]
         steady = [run for run in fives if _sum(weights, run) >= rise * self.at.steady]
         return {s for run in (*sharp, *steady) for s in run}
+
+    def _together(self, clients: Mapping[Client, Sequence[Row]]) -> dict[Client, set[int]]:
+        """The seconds in which many clients become busy at once, by client.
+
+        One that was busy before is a program at its usual work. Before half a minute of the log has
+        passed nobody can tell.
+        """
+        begun: dict[int, list[Client]] = {}
+        for client, minutes in clients.items():
+            weights = _weights(minutes)
+            for second in _begins(weights, int(minutes[0]["begin"])):
+                begun.setdefault(second, []).append(client)
+        hot: dict[Client, set[int]] = {}
+        for second, company in begun.items():
+            for client in company if len(company) >= self.at.together else ():
+                hot.setdefault(client, set()).update((second - 1, second))
+        return hot
 
     def _finding(self, minutes: Sequence[Row], hot: Sequence[Row]) -> Finding:
         client, host = str(minutes[0]["client_address"]), str(minutes[0]["host"])
@@ -160,6 +198,16 @@ def _seconds(minutes: Iterable[Row]) -> list[Row]:
         for second, weight, requests in zip(m["seconds"], m["weights"], m["counts"], strict=True)
     }
     return list(found.values())
+
+
+def _weights(minutes: Iterable[Row]) -> dict[int, float]:
+    return {s["second"]: s["weight"] for s in _seconds(minutes)}
+
+
+def _begins(weights: Mapping[int, float], begin: int) -> Iterator[int]:
+    """The seconds in which a client is busy for the second time in a row, and was not a while before."""
+    twice = (s for s in weights if s - 1 in weights and s >= begin + KNOWN)
+    return (s for s in twice if not any(at in weights for at in range(s - MEMORY, s - FRESH)))
 
 
 def _sum(weights: Mapping[int, float], seconds: Iterable[int]) -> float:
