@@ -39,6 +39,8 @@ address = "127.0.0.1:{toy}"
 health = "/"
 [api]
 listen = "127.0.0.1:{core}"
+[collect]
+login_paths = []  # the toy reports its logins itself, with the account's name
 [[alert.channels]]
 kind = "webhook"
 url = "http://127.0.0.1:{hook}/"
@@ -104,7 +106,7 @@ async def _set(stack: AsyncExitStack, folder: Path, console: Console) -> Stage:
     )
     await stack.enter_async_context(_child("up", "--settings", str(settings), log=folder / "deepmoat.log"))
     await _ready(stage, folder / "deepmoat.log")
-    console.print(f"[bold]console[/]  {link}")
+    console.print(f"[bold]console[/]  {link}", soft_wrap=True)
     console.print(f"[bold]edge[/]     {stage.edge}  (in front of a toy model backend)")
     return stage
 

@@ -77,12 +77,22 @@ async def login(request: web.Request) -> web.Response:
             "event_action": "login",
             "event_outcome": "success" if right else "failure",
             "user_name": user,
-            "client_address": request.headers.get("X-Forwarded-For", "").split(",")[-1].strip(),
+            "client_address": client_of(request.headers.get("X-Forwarded-For", "")),
             "service_name": "toy-chat",
             "server_address": request.host,
         }
     )
     return web.json_response({"ok": right}, status=200 if right else 401)
+
+
+def client_of(forwarded: str) -> str:
+    """The address that the nearest forwarder beyond this machine saw.
+
+    >>> client_of("203.0.113.9, 198.51.100.7, 127.0.0.1")
+    '198.51.100.7'
+    """
+    addresses = [part.strip() for part in forwarded.split(",")]
+    return next((a for a in reversed(addresses) if a != "127.0.0.1"), "")
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
