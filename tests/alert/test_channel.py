@@ -97,7 +97,7 @@ def test_plain_text_is_one_short_line_without_control_or_direction_marks(raw: st
 
 def test_the_message_names_the_clients_the_block_and_where_to_read_on() -> None:
     assert text(message()).splitlines() == [
-        "[HIGH] 192.0.2.1 sent 60 requests",
+        "[HIGH] 192.0.2.1 sent 60 requests (and 6 more)",
         "7 client address, 420 records, 2026-01-01 00:00:00 to 2026-01-01 00:00:02 UTC",
         "Countries: US, NL",
         "Who: 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, 192.0.2.5 and 2 more",

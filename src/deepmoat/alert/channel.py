@@ -128,7 +128,8 @@ def headline(message: Message) -> str:
     """One line that says it all."""
     incident, event = message.notice.incident, message.notice.event
     first = {"opened": "", "raised": "worse: ", "closed": "over: ", "test": "test: "}[event]
-    return f"[{incident.severity.name}] {first}{plain(incident.title, 200)}"
+    others = f" (and {incident.subject_count - 1} more)" if incident.subject_count > 1 else ""
+    return f"[{incident.severity.name}] {first}{plain(incident.title, 200)}{others}"
 
 
 def text(message: Message) -> str:

@@ -219,7 +219,9 @@ class _File:
         """What is said once a fold: growth, and the end."""
         subjects, records = self.mentioned
         if self.event != "opened" and (self.subject_count >= 2 * subjects or self.count >= 2 * records):
-            self.note(now, f"grew to {self.subject_count} subjects and {self.count} records")
+            self.note(
+                now, f"grew to {_number(self.subject_count, 'subject')} and {_number(self.count, 'record')}"
+            )
             self.mentioned = self.subject_count, self.count
         if self.event == "opened":
             self.mentioned = self.subject_count, self.count
@@ -309,6 +311,10 @@ def counted(seen: Span | None, finding: Finding) -> Span:
         max(seen.records + round(finding.count * share), finding.count),
         max(seen.severity, finding.severity),
     )
+
+
+def _number(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _opening(finding: Finding, now: datetime) -> Ongoing:

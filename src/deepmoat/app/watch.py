@@ -266,7 +266,7 @@ class Watch:
                 incident,
                 attributes={"action": order.action.id, "targets": " ".join(order.added)},
             )
-        if order.held and not any(order.held in line for _, line in item.incident.timeline):
+        if order.held and not _said(item.incident, f"not blocked: {order.held}", now):
             self._note(incident, now, f"not blocked: {order.held}")
             yield _record(now, "hold", order.held, incident)
 
@@ -365,6 +365,15 @@ def _counted(part: str) -> Iterator[None]:
     except Exception:  # noqa: BLE001 - the one place where a bug of one part must not end the others
         count("deepmoat_watch_failures_total", part=part)
         _LOG.exception("%s failed", part)
+
+
+def _said(incident: Incident, text: str, now: datetime) -> bool:
+    """Is it in the timeline, or something much like it within the last minute?"""
+    start = text.partition(":")[0]
+    return any(
+        line == text or (line.startswith(start) and now - when < timedelta(minutes=1))
+        for when, line in incident.timeline
+    )
 
 
 def _restored(incidents: Incidents, again: timedelta, now: datetime) -> dict[str, Ongoing]:
