@@ -20,7 +20,7 @@ from deepmoat.query.sql.select import Lowered, Lowering
 from deepmoat.query.tree import Node, call
 
 Run = Callable[[str, Mapping[str, Any]], Result]
-MAX_ROWS = 99_999
+MAX_ROWS = 100_000
 _FIRST_YEAR, _LAST_YEAR = 1970, 2106  # of ClickHouse's DateTime
 
 
