@@ -42,12 +42,14 @@ CHOICE = {
 ANSWER = json.dumps(
     {"id": "c-1", "object": "chat.completion", "model": "m-1", "choices": [CHOICE], "usage": USAGE}
 )
-EVENT = b'data: {"id":"c-1","model":"m-1","choices":[{"index":0,"delta":{"content":"deep "},"finish_reason":null}]}\n\n'
+DELTA = {"index": 0, "delta": {"content": "deep "}, "finish_reason": None}
+EVENT = b"data: %b\n\n" % json.dumps({"id": "c-1", "model": "m-1", "choices": [DELTA]}).encode()
 NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 4096; }}
 http {{
-  log_format moat escape=json '{{"time":$msec,"client":"$remote_addr","method":"$request_method","host":"$host",'
+  log_format moat escape=json '{{"time":$msec,"client":"$remote_addr","method":"$request_method",'
+    '"host":"$host",'
     '"path":"$uri","query":"$args","status":$status,"sent":$body_bytes_sent,"took":$request_time,'
     '"agent":"$http_user_agent","referer":"$http_referer","upstream":"$upstream_addr",'
     '"upstream_status":"$upstream_status","upstream_time":"$upstream_header_time","id":"$request_id"}}';
@@ -59,7 +61,8 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     location / {{
-      proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
+      proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host $host;
       proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Request-Id $request_id;
       proxy_buffering off;
     }}

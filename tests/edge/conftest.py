@@ -16,7 +16,9 @@ from deepmoat.edge.settings import BackendSettings, EdgeSettings
 from deepmoat.model import Action
 
 CLOSED = (asyncio.IncompleteReadError, ConnectionError)
-ANSWER = b'{"model":"m-1","usage":{"prompt_tokens":3,"completion_tokens":5},"choices":[{"finish_reason":"stop"}]}'
+ANSWER = (
+    b'{"model":"m-1","usage":{"prompt_tokens":3,"completion_tokens":5},"choices":[{"finish_reason":"stop"}]}'
+)
 
 
 class Peer:
@@ -72,7 +74,9 @@ Handler = Callable[[Peer, bytes, bytes], Awaitable[None]]
 
 async def polite(peer: Peer, head: bytes, body: bytes) -> None:
     """Answer anything with one small JSON object."""
-    peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER))
+    peer.send(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER)
+    )
     peer.send(b"" if head.startswith(b"HEAD ") else ANSWER)
 
 
@@ -82,6 +86,7 @@ class Toy:
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
         self.requests: list[tuple[bytes, bytes]] = []
+        self.address = ""
         self.connections = 0
         self.left = asyncio.Semaphore(0)
         self.writers: list[asyncio.StreamWriter] = []
@@ -89,16 +94,13 @@ class Toy:
 
     async def start(self, port: int = 0) -> None:
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self.address = f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         self.server.close()
         for writer in self.writers:
             writer.transport.abort()
         await self.server.wait_closed()
-
-    @property
-    def address(self) -> str:
-        return "127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -152,7 +154,9 @@ async def running(data: Path, *toys: Toy, **settings: Any) -> AsyncIterator[Edge
     settings = {"listen": "127.0.0.1:0", "backends": backends} | settings
     listening = asyncio.get_running_loop().create_future()
     edge = Edge(0, data)
-    work = serve(EdgeSettings(**settings), worker=0, data=data, secret=b"s" * 32, stop=edge.stop, listening=listening)
+    work = serve(
+        EdgeSettings(**settings), worker=0, data=data, secret=b"s" * 32, stop=edge.stop, listening=listening
+    )
     edge.task = asyncio.ensure_future(work)
     await asyncio.wait({edge.task, listening}, return_when=asyncio.FIRST_COMPLETED)
     if edge.task.done():

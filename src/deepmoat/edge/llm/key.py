@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Callable
 from functools import lru_cache
 
-_SCHEMES = ("bearer ", "basic ", "token ")
+_SCHEMES = (b"bearer", b"basic", b"token")
 
 
 def key_hasher(secret: bytes) -> Callable[[bytes], str]:
@@ -15,10 +15,8 @@ def key_hasher(secret: bytes) -> Callable[[bytes], str]:
 
     @lru_cache(8192)
     def hash_key(value: bytes) -> str:
-        key = value.strip()
-        for scheme in _SCHEMES:
-            if key[: len(scheme)].lower() == scheme.encode():
-                key = key[len(scheme) :].lstrip()
+        scheme, _, key = value.strip().partition(b" ")
+        key = key.strip() if scheme.lower() in _SCHEMES else value.strip()
         return hmac.digest(secret, key, "sha256").hex()[:16] if key else ""
 
     return hash_key
