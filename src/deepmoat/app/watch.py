@@ -3,7 +3,7 @@
 Two loops. One starts each detector when it is due, in a thread of its own; a slow detector is not
 started twice and delays no other. The other takes what they found, one turn at a time:
 
-    fold → decide (impact first) → push to the edges → keep → tell → audit
+    fold → decide (impact first) → push to the edges → tell → keep → audit
 
 Nothing that waits for a disk or a person stands before the push. The state is the truth about
 actions, so what a person orders or ends through ``block`` and ``end`` is in force at once (written to the
@@ -226,14 +226,14 @@ class Watch:
             self._in_force = actions
 
     def _after(self, plan: Plan, now: datetime) -> None:
-        """Keep, tell and audit what the push has already made true."""
+        """Tell, keep and audit what the push has already made true; telling only fills queues."""
         records = [r for i, o in plan.orders.items() for r in self._write_up(i, o, now)]
         over, self._over = self._over, []
         records += [self._ended(action, now) for action in over]
         self._unkept |= {i.id: i for i in plan.folded.incidents}
-        self._keep()
         for notice in plan.folded.notices:
             records.extend(self._announce(notice, plan, now))
+        self._keep()
         self._audit(records)
         opened = sum(item.incident.status == "open" for item in self._ongoing.values())
         gauge("deepmoat_watch_incidents_open", opened)
