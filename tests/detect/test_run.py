@@ -60,6 +60,27 @@ def test_rows_that_were_cut_are_counted(caplog: pytest.LogCaptureFixture) -> Non
     assert "max_rows" in caplog.text
 
 
+class Narrow(Injection):
+    """Lets one row through."""
+
+    QUERY = Injection.QUERY.replace("limit 20000", "limit 1")
+
+
+def test_rows_beyond_the_statements_own_limit_are_said_too(
+    door: Door, put: Any, traffic: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    attacks = [
+        r | {"client_address": f"192.0.2.{n}"} for n, r in enumerate(traffic.injections(1_763_805_600))
+    ]
+    put(attacks)
+    narrow = Narrow()
+    before = dropped(f"detect.{narrow.name}", "limited")
+    with caplog.at_level(logging.WARNING):
+        assert len(run(door, narrow, SINCE, NOW, NOW)) == 1
+    assert dropped(f"detect.{narrow.name}", "limited") == before + 1
+    assert "limit 1" in caplog.text
+
+
 def test_no_records_are_no_findings(door: Door) -> None:
     from deepmoat.detect.settings import DetectSettings, detectors
 

@@ -4,6 +4,7 @@ The same call serves the newest seconds and a whole file; only the range differs
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +15,7 @@ from deepmoat.kit.errors import MoatError, QueryError, TransientError
 from deepmoat.kit.meters import count, drop
 from deepmoat.model import Finding, Query, Result
 
+_LIMIT = re.compile(r"limit (\d+)$")
 LOG = logging.getLogger(__name__)
 
 
@@ -64,12 +66,19 @@ def _look(door: Door, due: Due, now: datetime) -> list[Finding]:
     detector = due.detector
     result = door.ask(Query(detector.query(), detector.LOGSTORE, due.since, due.until), now)
     count("deepmoat_detect_runs_total", detector=detector.name)
-    if result.limited:
+    cut = result.limited or _cut(detector, result)
+    if cut:
         drop(f"detect.{detector.name}", "limited")
-        LOG.warning("detector %s saw only a part: its rows were cut by %s", detector.name, result.limited)
+        LOG.warning("detector %s saw only its busiest rows: the others were cut by %s", detector.name, cut)
     findings = list(detector.judge(list(result.dicts()), now))
     count("deepmoat_detect_findings_total", len(findings), detector=detector.name)
     return findings
+
+
+def _cut(detector: Detector[Any], result: Result) -> str:
+    """The statement's own limit, when there may have been more rows than it lets through."""
+    limit = _LIMIT.search(detector.query())
+    return limit[0] if limit and len(result.rows) >= int(limit[1]) else ""
 
 
 def _failed(name: str, exc: MoatError) -> Failure:
