@@ -14,6 +14,7 @@ from deepmoat.query.door import Compiled, Door
 from deepmoat.store.logs.database import Database
 
 Ask = Callable[..., Result]
+FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
@@ -40,6 +41,17 @@ def test_since_is_included_and_until_is_not(ask: Ask) -> None:
     assert ask(count, since=end, until=start).rows == [(0,)]
     assert ask(count, since=end, until=end + timedelta(microseconds=1)).rows == [(1,)]
     assert ask("*", since=start, until=end).rows[0][0] == start
+
+
+def test_a_range_past_all_time_is_a_range(ask: Ask) -> None:
+    count = "* | select count(*)"
+    first, last = (end.replace(tzinfo=None) for end in (FIRST, LAST))  # without a zone: UTC
+    assert ask(count, since=first, until=last).rows == [(4,)]
+    assert ask(count, since=LAST).rows == [(0,)]
+    assert ask(count, until=datetime(1969, 7, 20, tzinfo=UTC)).rows == [(0,)]
+    assert ask(
+        count, since=datetime(1969, 7, 20, tzinfo=UTC), until=datetime(2200, 1, 1, tzinfo=UTC)
+    ).rows == [(4,)]
 
 
 def test_other_logstores_take_the_time_range_but_not_the_search(ask: Ask) -> None:

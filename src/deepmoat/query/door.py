@@ -21,6 +21,7 @@ from deepmoat.query.tree import Node, call
 
 Run = Callable[[str, Mapping[str, Any]], Result]
 MAX_ROWS = 100_000
+_EARLIEST, _LATEST = datetime(1902, 1, 1, tzinfo=UTC), datetime(2261, 1, 1, tzinfo=UTC)
 _FIRST_YEAR, _LAST_YEAR = 1970, 2106  # of ClickHouse's DateTime
 
 
@@ -127,6 +128,7 @@ def _bound(moment: datetime, exact: type[exp.Binary], coarse: type[exp.Binary]) 
     ClickHouse does not derive the second from the first; without it a day's part is scanned whole.
     """
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    aware = min(max(aware, _EARLIEST), _LATEST)
     if _FIRST_YEAR < aware.year < _LAST_YEAR:
         ten = call("toStartOfTenMinutes", tree.moment(aware))
         yield tree.infix(coarse, call("toStartOfTenMinutes", tree.column("time")), ten)

@@ -61,11 +61,14 @@ class Scope:
             raise QueryError(f"{name!r} is in more than one source", hint="qualify it: source.column")
         return found[0] if found else None
 
-    def attribute(self, name: str, qualifier: str = "") -> Value | None:
+    def attribute(self, name: str, qualifier: str = "", *, quoted: bool = True) -> Value | None:
         """A value from the attributes of the one logstore that has them."""
         logstores = [s for s in self._named(qualifier) if s.logstore]
         if len(logstores) != 1:
             return None
+        logstore = logstores[0].logstore
+        if logstore and not quoted:
+            refuse_misspelt(name, logstore)
         return Value(attribute(tree.column("attributes", logstores[0].table), name), TEXT)
 
     def qualifies(self, qualifier: str) -> bool:
@@ -83,6 +86,37 @@ class Scope:
         if not qualifier:
             return self.sources
         return tuple(s for s in self.sources if qualifier.lower() in s.names)
+
+
+def refuse_misspelt(name: str, logstore: Logstore) -> None:
+    """QueryError for an unquoted name one slip away from a column's.
+
+    It would read an attribute nobody has, and find nothing in silence. In quotes it does.
+    """
+    key = name.lower()
+    known = {c.name for c in logstore.columns} | set(logstore.aliases) | {SECONDS}
+    if len(key) < 5 or key in known:
+        return
+    meant = sorted(k for k in known if len(k) >= 5 and _one_slip(key, k))
+    if meant:
+        hint = f'did you mean {meant[0]}? In double quotes, "{name}" reads an attribute'
+        raise QueryError(f"no such column: {name[:80]!r}", hint=hint)
+
+
+def _one_slip(a: str, b: str) -> bool:
+    """One letter wrong, missing, too many, or two changed over; not a plural or an underscore.
+
+    >>> _one_slip("stauts", "status"), _one_slip("hostname", "host_name"), _one_slip("users", "user")
+    (True, False, False)
+    """
+    short, long = sorted((a, b), key=len)
+    if len(long) - len(short) > 1 or long == short + "s" or a.replace("_", "") == b.replace("_", ""):
+        return False
+    at = next((i for i, (x, y) in enumerate(zip(short, long, strict=False)) if x != y), len(short))
+    if len(short) < len(long):
+        return short[at:] == long[at + 1 :]
+    swapped = short[at : at + 2] == long[at : at + 2][::-1] and short[at + 2 :] == long[at + 2 :]
+    return swapped or short[at + 1 :] == long[at + 1 :]
 
 
 def fields(logstore: Logstore) -> tuple[Field, ...]:

@@ -15,6 +15,7 @@ from deepmoat.kit.errors import QueryError
 Node = exp.Expr
 
 NUMBER = re.compile(r"\d{1,40}(\.\d{0,40})?([eE][+-]?\d{1,3})?|\.\d{1,40}([eE][+-]?\d{1,3})?")
+_FIRST, _LAST = 1902, 2261  # what DateTime64(9) holds, with a year to spare
 _SOLID = (
     exp.Column,
     exp.Literal,
@@ -50,6 +51,8 @@ def number(value: str | int | float) -> Node:
 
 def moment(value: datetime, zone: str = "UTC") -> Node:
     """A point in time, to the microsecond."""
+    if not _FIRST <= value.year <= _LAST:
+        raise QueryError(f"the year {value.year} is out of range", hint=f"{_FIRST} to {_LAST}")
     written = value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     instant = call("toDateTime64", text(written), number(9), text("UTC"))
     return instant if zone == "UTC" else call("toTimeZone", instant, text(zone))

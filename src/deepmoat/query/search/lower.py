@@ -12,7 +12,7 @@ from deepmoat.kit.errors import QueryError
 from deepmoat.model import Column, Logstore
 from deepmoat.query import kinds, tree
 from deepmoat.query.place import refusal
-from deepmoat.query.scope import SECONDS, seconds
+from deepmoat.query.scope import SECONDS, refuse_misspelt, seconds
 from deepmoat.query.search import match
 from deepmoat.query.search.parse import parse
 from deepmoat.query.search.terms import (
@@ -64,10 +64,14 @@ class _Lowering:
         if isinstance(term, Any):
             nodes = [self.term(p) for p in term.parts]
             return None if None in nodes else tree.some(n for n in nodes if n)
+        at = term.bare
         try:
+            if at >= 0:
+                refuse_misspelt(term.key, self.logstore)
+            at = term.at
             return self._leaf(term)
         except QueryError as exc:
-            raise refusal(exc.message, self.text, term.at, hint=exc.hint) from exc
+            raise refusal(exc.message, self.text, at, hint=exc.hint) from exc
 
     def _leaf(self, term: Words | Phrase | Present | Compare | Within) -> Node:
         if isinstance(term, Phrase):

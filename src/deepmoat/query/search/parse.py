@@ -109,18 +109,18 @@ class _Parser:
         if token.kind not in {"word", "quoted", "phrase"}:
             raise refusal(f"{key.text}: wants a value", self.query, token.at, hint=f"such as {key.text}:word")
         if token.kind == "quoted" and not token.text:
-            return Present(key.text, empty=True, at=key.at)
+            return Present(key.text, empty=True, at=key.at, bare=_bare(key))
         if token.pattern == (Wild.MANY,):
-            return Present(key.text, at=key.at)
-        return _words(token, key.text)
+            return Present(key.text, at=key.at, bare=_bare(key))
+        return _words(token, key)
 
     def _compared(self, key: Token) -> Term:
         sign, token = self._take(), self._take()
         if token.kind not in {"word", "quoted"}:
             raise refusal(f"{key.text} {sign.text} wants a number", self.query, token.at)
         if sign.text == "=" and not _number(token.text):
-            return _words(token, key.text)
-        return Compare(key.text, sign.text, self._number(token), at=key.at)  # type: ignore[arg-type]
+            return _words(token, key)
+        return Compare(key.text, sign.text, self._number(token), key.at, _bare(key))  # type: ignore[arg-type]
 
     def _range(self, key: Token) -> Term:
         self._take()
@@ -131,7 +131,7 @@ class _Parser:
                 "a range wants two numbers", self.query, opening.at, hint=f"{key.text} in [200 299]"
             )
         numbers = self._number(low), self._number(high)
-        return Within(key.text, *numbers, opening.kind == "[", closing.kind == "]", at=key.at)
+        return Within(key.text, *numbers, opening.kind == "[", closing.kind == "]", key.at, _bare(key))
 
     def _number(self, token: Token) -> str:
         if not _number(token.text):
@@ -163,12 +163,17 @@ class _Parser:
         return refusal(f"unexpected {token.text[:40]!r}", self.query, token.at, hint=hint)
 
 
-def _words(token: Token, key: str = "") -> Term:
+def _words(token: Token, key: Token | None = None) -> Term:
+    name, bare = (key.text, _bare(key)) if key else ("", -1)
     if token.kind == "phrase":
-        return Phrase(token.text, key, token.at)
+        return Phrase(token.text, name, token.at, bare)
     if not key and (token.pattern in {(Wild.MANY,), ()}):
         return Everything()
-    return Words(token.pattern, key, token.at)
+    return Words(token.pattern, name, token.at, bare)
+
+
+def _bare(key: Token) -> int:
+    return key.at if key.kind == "word" else -1
 
 
 def _number(text: str) -> bool:

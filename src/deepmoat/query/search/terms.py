@@ -22,6 +22,7 @@ class Words(msgspec.Struct, frozen=True):
     pattern: Pattern
     key: str = ""
     at: int = 0
+    bare: int = -1  # where the key is, when it is not in quotes
 
 
 class Phrase(msgspec.Struct, frozen=True):
@@ -30,6 +31,7 @@ class Phrase(msgspec.Struct, frozen=True):
     text: str
     key: str = ""
     at: int = 0
+    bare: int = -1  # where the key is, when it is not in quotes
 
 
 class Present(msgspec.Struct, frozen=True):
@@ -38,6 +40,7 @@ class Present(msgspec.Struct, frozen=True):
     key: str
     empty: bool = False
     at: int = 0
+    bare: int = -1  # where the key is, when it is not in quotes
 
 
 class Compare(msgspec.Struct, frozen=True):
@@ -47,6 +50,7 @@ class Compare(msgspec.Struct, frozen=True):
     sign: Literal[">", ">=", "<", "<=", "="]
     number: str
     at: int = 0
+    bare: int = -1  # where the key is, when it is not in quotes
 
 
 class Within(msgspec.Struct, frozen=True):
@@ -58,6 +62,7 @@ class Within(msgspec.Struct, frozen=True):
     low_included: bool
     high_included: bool
     at: int = 0
+    bare: int = -1  # where the key is, when it is not in quotes
 
 
 class Everything(msgspec.Struct, frozen=True):

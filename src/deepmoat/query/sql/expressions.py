@@ -99,16 +99,16 @@ class Expressions:
         parts = [p.name for p in node.parts]
         qualifier = parts[0] if len(parts) > 1 and self.scope.qualifies(parts[0]) else ""
         name = ".".join(parts[1:] if qualifier else parts)
-        return self._named(name, qualifier)
+        return self._named(name, qualifier, quoted=bool(node.this.args.get("quoted")))
 
-    def _named(self, name: str, qualifier: str) -> Value:
+    def _named(self, name: str, qualifier: str, *, quoted: bool) -> Value:
         alias = None if qualifier else self.aliases.get(name.lower())
         if alias and self.aliases_first and not self._inside_aggregate:
             return Value(alias.node.copy(), alias.type)
         found = self.scope.column(name, qualifier)
         if found is None and alias:
             return Value(alias.node.copy(), alias.type)
-        found = found or self.scope.attribute(name, qualifier)
+        found = found or self.scope.attribute(name, qualifier, quoted=quoted)
         if found is None:
             raise self.scope.unknown(name)
         return found
