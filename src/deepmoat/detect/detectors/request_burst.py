@@ -27,8 +27,8 @@ from deepmoat.model import Finding, Severity
 
 ASSETS = r"(?i)\.(css|js|mjs|map|png|jpe?g|gif|svg|webp|avif|ico|woff2?|ttf|otf|eot|mp4|webm|mp3|pbf)$"
 GAP = 300
-KNOWN, MEMORY, FRESH = 30, 60, 15
-"""Seconds: of log before anyone is called new; how far back is looked; how long one stays new."""
+MEMORY, FRESH = 30, 15
+"""Seconds: how far back a client is looked for before it is called new; how long it then stays new."""
 Client = tuple[str, ...]
 TEN = [f"192.0.2.{n}" for n in range(10, 20)]
 
@@ -105,7 +105,7 @@ class RequestBurst(Detector[Thresholds]):
         group by client_address, second - second % 60 order by requests desc limit 20000""",
         asset=ASSETS,
     )
-    BUCKET, WINDOW, EVERY = 1, 75, 0.5
+    BUCKET, WINDOW, EVERY = 1, MEMORY + FRESH, 0.5
     THRESHOLDS = Thresholds
     TECHNIQUES = ("T1498", "T1499.002")
     BLIND = (
@@ -206,7 +206,7 @@ def _weights(minutes: Iterable[Row]) -> dict[int, float]:
 
 def _begins(weights: Mapping[int, float], begin: int) -> Iterator[int]:
     """The seconds in which a client is busy for the second time in a row, and was not a while before."""
-    twice = (s for s in weights if s - 1 in weights and s >= begin + KNOWN)
+    twice = (s for s in weights if s - 1 in weights and s >= begin + MEMORY)
     return (s for s in twice if not any(at in weights for at in range(s - MEMORY, s - FRESH)))
 
 
