@@ -6,7 +6,16 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmoat.edge.records import AccessRecord, DdosRecord, Journal, LlmRecord, Refusals, split_target, text
+from deepmoat.edge.records import (
+    AccessRecord,
+    DdosRecord,
+    Journal,
+    LlmRecord,
+    Refusals,
+    encoded,
+    split_target,
+    text,
+)
 from deepmoat.model import LOGSTORES
 
 
@@ -39,10 +48,17 @@ def test_the_sums_of_refused_requests_are_exact_however_few_keys_are_kept(
     assert refusals.take(2.0) == []
 
 
+def test_lines_are_whole_however_many_there_are() -> None:
+    for count in (0, 1, 256, 257, 1000):
+        records = [DdosRecord(1.0, "192.0.2.1", "http", "rate", "limit", "rate", "", i) for i in range(count)]
+        lines = b"".join(encoded(records)).splitlines()
+        assert [json.loads(line)["requests"] for line in lines] == list(range(count))
+
+
 def test_a_journal_that_is_full_says_so_and_is_empty_after_take() -> None:
-    journal = Journal(most=100)
+    journal = Journal(most=1)
     record = DdosRecord(1.0, "192.0.2.1", "http", "rate", "limit", "rate", "", 7)
     assert [journal.add("ddos", record) for _ in range(3)] == [True, False, False]
-    ((logstore, lines),) = journal.take().items()
-    assert logstore == "ddos" and json.loads(lines[0])["requests"] == 7
+    ((logstore, records),) = journal.take().items()
+    assert logstore == "ddos" and records == [record]
     assert journal.take() == {} and journal.add("ddos", record)

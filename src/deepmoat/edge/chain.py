@@ -11,11 +11,12 @@ PASS = Verdict("pass", status=0)
 
 
 def chain(actions: InForce, rates: RateLimit) -> tuple[Check, ...]:
-    """All checks. ``now`` is in seconds since 1970."""
-    return (
-        actions.check,  # first: the cheapest answer, and the one a person asked for
-        rates.check,
+    """All checks that have anything to check. ``now`` is in seconds since 1970."""
+    checks: tuple[tuple[bool, Check], ...] = (
+        (True, actions.check),  # first: the cheapest answer, and the one a person asked for
+        (rates.on, rates.check),
     )
+    return tuple(check for on, check in checks if on)
 
 
 def judge(request: Request, now: float, checks: Iterable[Check]) -> Verdict:

@@ -4,12 +4,14 @@ Column names are those of ``model/logstore.py``; a test holds the two together. 
 default are left out of the line.
 """
 
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 _PATH, _TEXT, _QUERY = 4096, 1024, 8192
 _MOST_KEYS = 4096
+_AT_ONCE = 256
+_ENCODER = msgspec.json.Encoder()
 
 
 class AccessRecord(msgspec.Struct, omit_defaults=True):
@@ -90,8 +92,8 @@ def text(raw: bytes, most: int = _TEXT) -> str:
 
 def split_target(target: bytes) -> tuple[str, str]:
     """Path and query of a request target."""
-    path, _, query = target.partition(b"?")
-    return text(path, _PATH), text(query, _QUERY)
+    path, mark, query = target.partition(b"?")
+    return text(path, _PATH), text(query, _QUERY) if mark else ""
 
 
 class Refusals:
@@ -126,27 +128,31 @@ class Refusals:
 
 
 class Journal:
-    """Encoded lines waiting for the disk, by logstore. Beyond ``most`` bytes newer lines are not taken."""
+    """Records waiting for the disk, by logstore. Beyond ``most`` of them newer ones are not taken."""
 
-    def __init__(self, most: int = 32 << 20) -> None:
-        self._encoder = msgspec.json.Encoder()
-        self._lines: dict[str, list[bytes]] = {}
-        self._size = 0
+    def __init__(self, most: int = 200_000) -> None:
+        self._records: dict[str, list[msgspec.Struct]] = {}
+        self._count = 0
         self._most = most
 
-    def add(self, logstore: str, record: Any) -> bool:
+    def add(self, logstore: str, record: msgspec.Struct) -> bool:
         """Take one record; False when there is no room for it."""
-        if self._size >= self._most:
+        if self._count >= self._most:
             return False
-        line = self._encoder.encode(record)
-        self._size += len(line)
-        lines = self._lines.get(logstore)
-        if lines is None:
-            lines = self._lines[logstore] = []
-        lines.append(line)
+        self._count += 1
+        try:
+            self._records[logstore].append(record)
+        except KeyError:
+            self._records[logstore] = [record]
         return True
 
-    def take(self) -> dict[str, list[bytes]]:
-        """All lines so far, without their newlines; the journal is empty again."""
-        lines, self._lines, self._size = self._lines, {}, 0
-        return lines
+    def take(self) -> dict[str, list[msgspec.Struct]]:
+        """All records so far; the journal is empty again."""
+        records, self._records, self._count = self._records, {}, 0
+        return records
+
+
+def encoded(records: Sequence[msgspec.Struct]) -> Iterator[bytes]:
+    """``records`` as lines of JSON, in pieces small enough that no other thread waits long for its turn."""
+    for start in range(0, len(records), _AT_ONCE):
+        yield _ENCODER.encode_lines(records[start : start + _AT_ONCE])

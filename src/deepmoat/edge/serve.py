@@ -7,6 +7,7 @@ import asyncio
 import gc
 import resource
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from deepmoat.edge.proxy.client import Client
 from deepmoat.edge.proxy.exchange import Exchange
 from deepmoat.edge.proxy.upstream import Upstream
 from deepmoat.edge.proxy.worker import Guest, Worker
+from deepmoat.edge.records import encoded
 from deepmoat.edge.settings import BackendSettings, EdgeSettings, endpoint
 from deepmoat.kit.errors import MoatError, PeerError
 from deepmoat.kit.files import write_atomically
@@ -234,19 +236,19 @@ class _Edge:
             if second:
                 await asyncio.to_thread(self.write_meters)
 
-    def write(self, lines: dict[str, list[bytes]], now: float) -> None:
+    def write(self, records: Mapping[str, Sequence[msgspec.Struct]], now: float) -> None:
         """Append, sync and seal; what the disk does not take is counted and let go: traffic comes first."""
-        records = sum(map(len, lines.values()))
-        if self.full:
-            drop("edge", "spool_full", records) if records else None
+        count = sum(map(len, records.values()))
+        if self.full and count:
+            drop("edge", "spool_full", count)
             return
         try:
-            for logstore, batch in lines.items():
-                self.spool.append(Stream("records", logstore, self.name), b"\n".join(batch) + b"\n", now)
+            for logstore, batch in records.items():
+                self.spool.append(Stream("records", logstore, self.name), b"".join(encoded(batch)), now)
             self.spool.sync()
             self.spool.seal(older_than=now - _SEAL)
         except MoatError:
-            drop("edge", "disk_full", records)
+            drop("edge", "disk_full", count)
 
     def write_meters(self) -> None:
         """Write this process's meters where core finds them, and see how full the spool is."""

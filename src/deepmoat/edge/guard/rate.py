@@ -38,11 +38,12 @@ class RateLimit:
 
     def __init__(self, rate: float, burst: float, clients: int) -> None:
         """``rate`` requests a second and client, at most ``burst`` at once; 0 limits nobody."""
+        self.on = rate > 0
         self._buckets = Buckets(rate, burst, clients)
         self._limited = Verdict("limit", "rate", "too many requests", 429, ceil(1 / rate) if rate else 0)
 
     def check(self, request: Request, now: float) -> Verdict | None:
         """``limit`` for a client whose tokens are spent, else no opinion."""
-        if not self._buckets.rate or self._buckets.take(request.client_address, now):
+        if not self.on or self._buckets.take(request.client_address, now):
             return None
         return self._limited

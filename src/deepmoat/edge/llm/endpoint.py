@@ -4,6 +4,8 @@ Sources: the API references of OpenAI, Anthropic and Ollama. Names of operations
 those of the OpenTelemetry GenAI semantic conventions.
 """
 
+from functools import lru_cache
+
 import msgspec
 
 
@@ -38,4 +40,9 @@ def find_endpoint(method: str, path: str) -> Endpoint | None:
     """
     if method != "POST" or not path.endswith(_LAST_WORDS):
         return None
+    return _by_ending(path)
+
+
+@lru_cache(1024)
+def _by_ending(path: str) -> Endpoint | None:
     return next((endpoint for ending, endpoint in _LONGEST_FIRST if path.endswith(ending)), None)

@@ -214,16 +214,16 @@ class Client:
         if self._trusted:
             client = worker.forwarders.client(client, read.get(b"x-forwarded-for", b""))
             exchange.request_id = _request_id(read.get(b"x-request-id", b"")) or exchange.request_id
-        key = next((read[name] for name in worker.key_headers if name in read), b"")
         path, query = split_target(head.target)
+        agent = read.get(b"user-agent")
         return Request(
             client,
             head.method,
             path,
             query,
-            read.get(b"host", b"").decode("latin-1").lower(),
-            {"user-agent": text(read.get(b"user-agent", b""))},
-            worker.hash_key(key) if key else "",
+            read.get(b"host", b"").decode("ascii").lower(),
+            {"user-agent": text(agent)} if agent else {},
+            worker.key_of(read),
         )
 
     def _read_body(self, exchange: Exchange, data: bytes) -> None:

@@ -58,7 +58,10 @@ class Head(msgspec.Struct):
 
 
 class AnswerHead(msgspec.Struct, frozen=True):
-    """The head of a backend's answer. ``lines`` are its end-to-end header lines, each ending in CRLF."""
+    """The head of a backend's answer. ``lines`` are its end-to-end header lines, each ending in CRLF.
+
+    ``content_type`` and ``encoding`` are in lower case, the former without parameters.
+    """
 
     status: int
     reason: bytes
@@ -92,10 +95,10 @@ class HeadReader:
         ``trusted`` says that it came from a trusted forwarder. Raises Refused for what llhttp lets
         through and RFC 9112 does not.
         """
-        start, *lines = raw.split(b"\r\n")
+        lines = raw.split(b"\r\n")
+        head = _start_line(lines.pop(0))
         if len(lines) > self._most:
             raise Refused("too_many_headers")
-        head = _start_line(start)
         sort = self._forwarder if trusted else self._stranger
         passed, read = head.passed, head.read
         for line in lines:
@@ -213,7 +216,8 @@ def read_answer_head(raw: bytes, method: str) -> AnswerHead:
 
     Raises PeerError for one that two readers could read differently.
     """
-    start, *lines = raw.split(b"\r\n")
+    lines = raw.split(b"\r\n")
+    start = lines.pop(0)
     if raw.count(b"\n") != len(lines) or raw.count(b"\r") != len(lines) or b"\0" in raw:
         raise PeerError("stray control character in the answer's head", status=502)
     if start[:7] != b"HTTP/1." or not start[9:12].isdigit() or start[8:9] != b" ":
@@ -230,7 +234,7 @@ def read_answer_head(raw: bytes, method: str) -> AnswerHead:
         framing,
         length,
         keep,
-        found.get(b"content-type", b"").partition(b";")[0].rstrip().lower(),
+        found.get(b"content-type", b""),
         found.get(b"content-encoding", b"").lower(),
     )
 
@@ -258,8 +262,10 @@ def _answer_line(line: bytes) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(b":")
     if not colon or not name or b" " in name or b"\t" in name:
         raise PeerError("malformed header line in the answer", status=502)
-    low = name.lower()
-    return (low, value.strip(b" \t")) if low in _ANSWER_READ else (b"", b"")
+    low, value = name.lower(), value.strip(b" \t")
+    if low == b"content-type":
+        value = value.partition(b";")[0].rstrip().lower()
+    return (low, value) if low in _ANSWER_READ else (b"", b"")
 
 
 def _framing(status: int, method: str, found: dict[bytes, bytes]) -> tuple[Framing, int]:

@@ -3,11 +3,15 @@ the clock and the way to reach a backend.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
+
+import msgspec
 
 from deepmoat.edge.balance.rotation import Backend, Rotation
 from deepmoat.edge.chain import Check
+from deepmoat.edge.llm.answer import Usage
+from deepmoat.edge.llm.call import Call
 from deepmoat.edge.llm.key import key_hasher
 from deepmoat.edge.proxy.exchange import Exchange
 from deepmoat.edge.proxy.forwarders import Forwarders
@@ -42,6 +46,7 @@ class Guest(Protocol):
 
 
 _UNREAD = Request("::", "", "")
+_NO_USAGE = Usage()
 _NO_HEAD = Head("", b"", "", [], {})
 Dial = Callable[[Guest, Exchange, Backend], None]
 """Connect to a backend; then the client's ``dialed`` or ``dial_failed`` is called."""
@@ -72,9 +77,9 @@ class Worker:
         self.tick = clock()
         self.draining = False
         self.heads = HeadReader(settings.key_headers, most=settings.limits.headers)
-        self.key_headers = tuple(k.lower().encode() for k in settings.key_headers)
+        self._key_headers = tuple(k.lower().encode() for k in settings.key_headers)
         self.forwarders = Forwarders(settings.trusted_forwarders)
-        self.hash_key = key_hasher(secret)
+        self._hash_key = key_hasher(secret)
         self.pool = Pool()
         self.journal = Journal()
         self.refusals = Refusals()
@@ -87,6 +92,13 @@ class Worker:
         """An id no other request of any worker has."""
         self._requests += 1
         return f"{self._name}-{self._requests:x}"
+
+    def key_of(self, read: Mapping[bytes, bytes]) -> str:
+        """Keyed hash of the API key among the headers ``read``, "" without one."""
+        for name in self._key_headers:
+            if name in read:
+                return self._hash_key(read[name])
+        return ""
 
     def refused(self, verdict: Verdict) -> None:
         """Count a refusal by its reason: what the protocol calls wrong, or the check that objected."""
@@ -116,7 +128,7 @@ class Worker:
         for decision, requests in tally.items():
             count("deepmoat_edge_requests_total", requests, verdict=decision)
 
-    def _add(self, logstore: str, record: object) -> None:
+    def _add(self, logstore: str, record: msgspec.Struct) -> None:
         if not self.journal.add(logstore, record):
             drop("edge", "journal_full")
 
@@ -140,7 +152,7 @@ class Worker:
             exchange.request_size,
             exchange.answer_size,
             request.headers.get("user-agent", ""),
-            text(head.read.get(b"referer", b"")),
+            text(head.read[b"referer"]) if b"referer" in head.read else "",
             exchange.backend,
             exchange.upstream_status,
             exchange.upstream_at and exchange.upstream_at - exchange.started,
@@ -153,13 +165,8 @@ class Worker:
     def _llm(self, exchange: Exchange, client: str, verdict: Verdict, took: float) -> LlmRecord:
         call, request = exchange.call, exchange.request
         assert call is not None and request is not None  # noqa: S101, PT018 - a call was read from a request
-        usage = exchange.answer.usage() if exchange.answer else None
+        usage = exchange.answer.usage() if exchange.answer else _NO_USAGE
         first = exchange.first_byte_at
-        attributes = {} if call.readable else {"request": "unreadable"}
-        if exchange.error:
-            attributes["error"] = exchange.error
-        if not (usage and usage.known):
-            attributes["usage"] = "absent"
         return LlmRecord(
             time=exchange.started + self.epoch,
             client_address=client,
@@ -171,10 +178,10 @@ class Worker:
             gen_ai_provider_name=call.endpoint.provider,
             gen_ai_operation_name=call.endpoint.operation,
             gen_ai_request_model=call.model,
-            gen_ai_response_model=usage.model if usage else "",
-            gen_ai_usage_input_tokens=usage.input_tokens if usage else 0,
-            gen_ai_usage_output_tokens=usage.output_tokens if usage else 0,
-            gen_ai_response_finish_reason=usage.finish_reason if usage else "",
+            gen_ai_response_model=usage.model,
+            gen_ai_usage_input_tokens=usage.input_tokens,
+            gen_ai_usage_output_tokens=usage.output_tokens,
+            gen_ai_response_finish_reason=usage.finish_reason,
             gen_ai_conversation_id=call.conversation,
             streamed=int(call.streamed),
             duration=took,
@@ -185,5 +192,15 @@ class Worker:
             key_hash=request.key_hash,
             verdict=verdict.decision,
             verdict_rule=verdict.rule,
-            attributes=attributes,
+            attributes=_remarks(exchange, call, usage),
         )
+
+
+def _remarks(exchange: Exchange, call: Call, usage: Usage) -> dict[str, str]:
+    """What a reader of the numbers ought to know about them."""
+    remarks = {} if call.readable else {"request": "unreadable"}
+    if exchange.error:
+        remarks["error"] = exchange.error
+    if not usage.known:
+        remarks["usage"] = "absent"
+    return remarks
