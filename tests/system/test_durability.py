@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from moat import Moat
+from system.moat import Moat
 
 KILLS = 20
 

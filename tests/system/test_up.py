@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from moat import Moat, deepmoat, running
+from system.moat import Moat, deepmoat, running
 
 pytestmark = pytest.mark.system
 BY_PATH = "status >= 500 | select url_path, count(*) as n group by url_path"

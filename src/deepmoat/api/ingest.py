@@ -33,7 +33,8 @@ _ON_LOOP = 65_536
 _JSON = frozenset(
     {"application/x-ndjson", "application/jsonl", "application/json", "application/x-jsonlines"}
 )
-_TEXT = frozenset({"text/plain", "application/octet-stream", ""})
+_FORM = "application/x-www-form-urlencoded"  # what curl and urllib say when nobody tells them
+_TEXT = frozenset({"text/plain", "application/octet-stream", _FORM, ""})
 
 
 class Line(msgspec.Struct, frozen=True):

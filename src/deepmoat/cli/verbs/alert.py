@@ -19,6 +19,6 @@ def command(settings: str | None, data: str | None) -> None:
     place = read(settings, data)
     failed = False
     for channel, outcome in send_test(place.moat.alert, datetime.now(UTC)):
-        click.echo(f"{channel}: {outcome}")
+        click.echo(f"{channel}: {'sent' if outcome == 'sent' else 'failed'}")
         failed |= outcome != "sent"
     sys.exit(1 if failed else 0)

@@ -38,7 +38,7 @@ class Limits(Settings, frozen=True):
     seconds: float = 30.0
     memory_bytes: int = 2_000_000_000
     rows_read: int = 2_000_000_000
-    result_rows: int = 100_000
+    result_rows: int = 100_001
     result_bytes: int = 200_000_000
 
     def settings(self) -> dict[str, Any]:
