@@ -142,7 +142,7 @@ SELECTS = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(SELECTS)
 def test_no_random_tree_passes_with_a_table_or_function_outside_the_list(select: exp.Select) -> None:
     try:

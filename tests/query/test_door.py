@@ -1,6 +1,7 @@
 """The door: limits, time range, errors, and hostile text of every kind."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,6 +89,13 @@ def test_every_logstore_can_be_read(ask: Ask) -> None:
     for name in LOGSTORES:
         assert ask("* | select count(*) as n", logstore=name).columns == ("n",)
         assert ask(f"* | select count(*) from {name}").columns == ("_col0",)
+
+
+def test_many_threads_ask_at_once(ask: Ask) -> None:
+    texts = [f"status:{s} | select count(*), {i}" for i, s in enumerate((200, 401, 403, 500) * 6)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda text: ask(text).rows, texts))
+    assert answers == [[(n, i)] for i, n in enumerate((2, 1, 1, 0) * 6)]
 
 
 def test_limits_of_the_engine_are_named(engine: Database, now: datetime, door: Door) -> None:
@@ -210,7 +218,7 @@ WORDS = st.sampled_from(
 TEXTS = st.lists(WORDS, max_size=14).map(" ".join) | st.text(max_size=40)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=150, deadline=None, suppress_health_check=QUIET)
 @given(search=TEXTS, analysis=TEXTS, sql=st.booleans())
 def test_any_text_is_answered_or_refused(
     door: Door, now: datetime, search: str, analysis: str, sql: bool
@@ -223,7 +231,7 @@ def test_any_text_is_answered_or_refused(
     assert len(answer.rows) <= 9_999
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=80, deadline=None, suppress_health_check=QUIET)
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
 def test_any_text_as_a_literal_comes_back_as_it_was(ask: Ask, value: str) -> None:
     written = "'" + value.replace("'", "''") + "'"
@@ -233,7 +241,7 @@ def test_any_text_as_a_literal_comes_back_as_it_was(ask: Ask, value: str) -> Non
     assert ask(f"{quoted}:{quoted} | select count(*)").columns == ("_col0",)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=50, deadline=None, suppress_health_check=QUIET)
 @given(
     st.text(
         alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 import msgspec
 
 from deepmoat.kit.errors import QueryError
-from deepmoat.model import Logstore
+from deepmoat.model import LOGSTORES, Logstore
 from deepmoat.query import kinds, tree
 from deepmoat.query.kinds import INTEGER, TEXT, Type
 from deepmoat.query.tree import Node, call
@@ -50,9 +50,14 @@ class Source(msgspec.Struct, frozen=True):
 class Scope:
     """The sources of one SELECT."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        """The items of FROM, in order."""
-        self.sources = tuple(sources)
+    def __init__(self, sources: Sequence[Source], outer: frozenset[str] = frozenset()) -> None:
+        """The items of FROM, in order; ``outer`` are names of sources around this SELECT."""
+        self.sources, self.outer = tuple(sources), outer
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every source's name, those around included."""
+        return self.outer.union(*(s.names for s in self.sources))
 
     def column(self, name: str, qualifier: str = "") -> Value | None:
         """A real column; None where there is none. QueryError when two sources have it."""
@@ -73,7 +78,12 @@ class Scope:
 
     def qualifies(self, qualifier: str) -> bool:
         """Whether a source goes by that name."""
-        return any(qualifier.lower() in s.names for s in self.sources)
+        key = qualifier.lower()
+        if any(key in s.names for s in self.sources):
+            return True
+        if key in self.outer and key not in LOGSTORES and key != "log":
+            raise QueryError(f"{qualifier[:80]!r} is outside this sub-query", hint="join it instead")
+        return False
 
     def unknown(self, name: str) -> QueryError:
         """The error for a name nothing stands for."""

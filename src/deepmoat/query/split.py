@@ -7,7 +7,7 @@ from deepmoat.query.place import refusal
 
 LONGEST = 100_000  # characters of a query
 _LOOKS_LIKE_SQL = re.compile(r"\s*select\b.*(\(|\bfrom\b)", re.IGNORECASE | re.DOTALL)
-_FIRST = re.compile(r"\s*([A-Za-z_.][\w-]*)")
+_FIRST = re.compile(r"[\s(]*([A-Za-z_.][\w-]*)")
 
 
 def split(text: str) -> tuple[str, str]:

@@ -179,10 +179,8 @@ class Expressions:
         return Value(either, BOOLEAN)
 
     def _in_query(self, what: Value, query: Node) -> Value:
-        if isinstance(query, exp.Subquery):
-            query = query.this
         if not isinstance(query, exp.Query):
-            raise QueryError("in (…) wants values or a select")
+            raise QueryError("in (…) wants values or a select", hint="status in (401, 403)")
         lowered, types = self.subqueries(query)
         if len(types) != 1:
             raise QueryError(f"in (select …) wants one column, not {len(types)}")
@@ -195,7 +193,7 @@ class Expressions:
     def _scalar(self, node: exp.Subquery) -> Value:
         if not isinstance(node.this, exp.Query):
             return self.lower(node.this)
-        lowered, types = self.subqueries(node.this)
+        lowered, types = self.subqueries(node)
         if len(types) != 1:
             raise QueryError(f"(select …) as a value wants one column, not {len(types)}")
         return Value(exp.Subquery(this=lowered), types[0])

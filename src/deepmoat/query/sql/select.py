@@ -5,6 +5,7 @@ as ClickHouse's aliases do, and no identifier of a user reaches the generated te
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 from sqlglot import exp
@@ -20,6 +21,8 @@ from deepmoat.query.tree import Node, call
 from deepmoat.query.values import Value
 
 Records = Callable[[Logstore], exp.Select]
+Ctes = Mapping[str, exp.Query]
+Names = frozenset[str]
 DEEPEST = 20  # sub-queries inside sub-queries
 _CLAUSES = frozenset(
     {
@@ -36,7 +39,15 @@ _CLAUSES = frozenset(
         "with_",
     }
 )
-_JOINS = {"": "", "INNER": "", "LEFT": "LEFT", "RIGHT": "RIGHT", "FULL": "FULL", "CROSS": "CROSS"}
+_JOINS = {
+    "": "",
+    "INNER": "",
+    "OUTER": "FULL",
+    "LEFT": "LEFT",
+    "RIGHT": "RIGHT",
+    "FULL": "FULL",
+    "CROSS": "CROSS",
+}
 
 
 class Projection(msgspec.Struct, frozen=True):
@@ -63,19 +74,23 @@ class Lowering:
         self.logstore, self.records, self.context = logstore, records, context
         self._depth = 0
 
-    def query(self, node: Node, ctes: Mapping[str, exp.Query] | None = None) -> Lowered:
-        """A SELECT or a UNION of them; QueryError for what is not known."""
+    def query(self, node: Node, ctes: Ctes = MappingProxyType({}), outer: Names = frozenset()) -> Lowered:
+        """A SELECT or a UNION of them; QueryError for what is not known.
+
+        ``ctes`` are the queries in reach by name; ``outer`` the sources of the SELECTs around it.
+        """
         self.context.spend()
         self._depth += 1
         if self._depth > DEEPEST:
             raise QueryError("sub-queries nest too deeply", hint=f"at most {DEEPEST}")
-        while isinstance(node, exp.Subquery) and not node.args.get("joins"):
+        while isinstance(node, exp.Subquery):
+            _only(node, {"this"} if self._depth == 1 else {"this", "alias"})
             node = node.this
-        ctes = {**(ctes or {}), **self._ctes(node)}
+        ctes = {**ctes, **self._ctes(node)}
         if isinstance(node, exp.Union):
-            lowered = self._union(node, ctes)
+            lowered = self._union(node, ctes, outer)
         elif isinstance(node, exp.Select):
-            lowered = _Select(self, node, ctes).lowered()
+            lowered = _Select(self, node, ctes, outer).lowered()
         else:
             raise QueryError(f"{type(node).__name__.lower()} is not supported", hint="write: * | select …")
         self._depth -= 1
@@ -90,6 +105,7 @@ class Lowering:
             raise QueryError("with recursive is not supported", hint="with … as (select …)")
         found = dict[str, exp.Query]()
         for cte in clause.expressions:
+            _only(cte, {"this", "alias"})
             name = cte.alias.lower()
             if name == "log" or name in LOGSTORES or name in found or cte.args["alias"].args.get("columns"):
                 raise QueryError(
@@ -100,45 +116,50 @@ class Lowering:
             found[name] = cte.this
         return found
 
-    def _union(self, node: exp.Union, ctes: Mapping[str, exp.Query]) -> Lowered:
+    def _union(self, node: exp.Union, ctes: Ctes, outer: Names) -> Lowered:
         _only(node, {"this", "expression", "distinct", "with_", "order", "limit", "offset"})
-        left, right = self.query(node.this, ctes), self.query(node.expression, ctes)
+        left, right = self.query(node.this, ctes, outer), self.query(node.expression, ctes, outer)
         if len(left.fields) != len(right.fields):
             raise QueryError(f"union of {len(left.fields)} and {len(right.fields)} columns")
         sides = exp.Subquery(this=left.tree), exp.Subquery(this=right.tree)
         both = exp.Union(this=sides[0], expression=sides[1], distinct=bool(node.args.get("distinct")))
         source = Source(self.context.table(), frozenset(), left.fields)
         select = exp.Select(expressions=[], from_=exp.From(this=_derived(both, source.table)))
-        return _Clauses(self, Scope([source]), ctes).finish(select, _all(source, self.context), node)
+        return _Clauses(self, Scope([source], outer), ctes).finish(select, _all(source, self.context), node)
 
-    def source(self, node: Node, ctes: Mapping[str, exp.Query]) -> tuple[Node, Source]:
+    def source(self, node: Node, ctes: Ctes) -> tuple[Node, Source]:
         """One item of FROM."""
         table, alias = self.context.table(), node.alias.lower()
         if isinstance(node, exp.Subquery):
             _only(node, {"this", "alias"})
             lowered = self.query(node.this, ctes)
-            return _derived(lowered.tree, table), Source(table, frozenset({alias} - {""}), lowered.fields)
+            names = _renamed(lowered.fields, node.args.get("alias"))
+            return _derived(lowered.tree, table), Source(table, frozenset({alias} - {""}), names)
         if not isinstance(node, exp.Table):
             raise QueryError(f"from {type(node).__name__.lower()} is not supported")
         _only(node, {"this", "alias"})
         if not isinstance(node.this, exp.Identifier):
             raise _unreadable(node)
-        name = node.name.lower()
-        names = frozenset({alias or name})
+        return self._table(node, table, node.name.lower(), frozenset({alias or node.name.lower()}), ctes)
+
+    def _table(self, node: Node, table: str, name: str, names: Names, ctes: Ctes) -> tuple[Node, Source]:
         if name in ctes:
             outer = {k: v for k, v in ctes.items() if k != name}
             lowered = self.query(ctes[name], outer)
-            return _derived(lowered.tree, table), Source(table, names, lowered.fields)
+            found = _renamed(lowered.fields, node.args.get("alias"))
+            return _derived(lowered.tree, table), Source(table, names, found)
         logstore = self.logstore if name == "log" else LOGSTORES.get(name)
         if logstore is None:
             raise _unreadable(node)
+        if node.args.get("alias"):
+            _only(node.args["alias"], {"this"})
         return _derived(self.records(logstore), table), Source(table, names, fields(logstore), logstore)
 
-    def subqueries(self, ctes: Mapping[str, exp.Query]) -> Subqueries:
+    def subqueries(self, ctes: Ctes, outer: Names) -> Subqueries:
         """How expressions lower a SELECT inside them."""
 
         def lower(query: Node) -> tuple[exp.Query, list[Type]]:
-            lowered = self.query(query, ctes)
+            lowered = self.query(query, ctes, outer)
             return lowered.tree, [f.type for f in lowered.fields]
 
         return lower
@@ -147,9 +168,9 @@ class Lowering:
 class _Clauses:
     """The clauses a SELECT and a UNION share."""
 
-    def __init__(self, lowering: Lowering, scope: Scope, ctes: Mapping[str, exp.Query]) -> None:
+    def __init__(self, lowering: Lowering, scope: Scope, ctes: Ctes) -> None:
         self.lowering, self.scope = lowering, scope
-        self.expressions = Expressions(scope, lowering.context, lowering.subqueries(ctes))
+        self.expressions = Expressions(scope, lowering.context, lowering.subqueries(ctes, scope.names))
 
     def finish(self, select: exp.Select, projections: Sequence[Projection], node: Node) -> Lowered:
         """Projections, ORDER BY and LIMIT onto ``select``."""
@@ -169,8 +190,9 @@ class _Clauses:
         return Lowered(select, found, limit)
 
     def _ordered(self, node: exp.Ordered, projections: Sequence[Projection]) -> exp.Ordered:
-        if not isinstance(node, exp.Ordered) or node.args.get("with_fill"):
-            raise QueryError("order by is not understood", hint="order by count desc")
+        if not isinstance(node, exp.Ordered):
+            raise QueryError("order by is not understood", hint="order by n desc")
+        _only(node, {"this", "desc", "nulls_first"})
         by = self._ordinal(node.this, projections) or self._alias(node.this, projections)
         if by is None:
             self.expressions.aliases_first = True
@@ -196,11 +218,11 @@ class _Clauses:
 class _Select(_Clauses):
     """One SELECT."""
 
-    def __init__(self, lowering: Lowering, node: exp.Select, ctes: Mapping[str, exp.Query]) -> None:
+    def __init__(self, lowering: Lowering, node: exp.Select, ctes: Ctes, outer: Names) -> None:
         _only(node, _CLAUSES)
-        self.node, self.ctes = node, ctes
+        self.node = node
         self.froms, sources = self._sources(lowering, node, ctes)
-        super().__init__(lowering, Scope(sources), ctes)
+        super().__init__(lowering, Scope(sources, outer), ctes)
 
     def lowered(self) -> Lowered:
         """The whole SELECT."""
@@ -220,9 +242,7 @@ class _Select(_Clauses):
         _check_grouping(select, keys, projections)
         return lowered
 
-    def _sources(
-        self, lowering: Lowering, node: exp.Select, ctes: Mapping[str, exp.Query]
-    ) -> tuple[list[Node], list[Source]]:
+    def _sources(self, lowering: Lowering, node: exp.Select, ctes: Ctes) -> tuple[list[Node], list[Source]]:
         clause = node.args.get("from_")
         items = [clause.this] if clause else [exp.to_table("log")]
         items += [j.this for j in node.args.get("joins") or []]
@@ -238,8 +258,8 @@ class _Select(_Clauses):
         _only(node, {"this", "on", "side", "kind"})
         side = str(node.args.get("side") or "").upper()
         kind = str(node.args.get("kind") or "").upper()
-        word = _JOINS.get(side or ("" if kind == "OUTER" else kind))
-        if word is None:
+        word = _JOINS.get(side or kind)
+        if word is None or (side and kind not in {"", "OUTER"}):
             raise QueryError(f"{side} {kind} join is not supported", hint="inner, left, right, full, cross")
         on = node.args.get("on")
         if on is None:
@@ -363,6 +383,16 @@ def _projected(projection: Projection) -> exp.Alias:
     if projection.value.type == BOOLEAN:
         node = call("toBool", node)
     return exp.Alias(this=node.copy(), alias=exp.to_identifier(projection.column, quoted=False))
+
+
+def _renamed(found: tuple[Field, ...], alias: Node | None) -> tuple[Field, ...]:
+    """``(select …) as t(a, b)`` names the columns."""
+    columns = alias.args.get("columns") if alias else None
+    if not columns:
+        return found
+    if len(columns) != len(found):
+        raise QueryError(f"{len(columns)} names for {len(found)} columns", hint="name each of them")
+    return tuple(Field(c.name, f.column, f.type) for c, f in zip(columns, found, strict=True))
 
 
 def _derived(query: exp.Query, table: str) -> exp.Subquery:
