@@ -102,6 +102,7 @@ class Rig:
         identity: IdentitySettings | None = None,
         console: ConsoleSettings | None = None,
     ) -> None:
+        database.command("TRUNCATE TABLE IF EXISTS country_ranges")
         country.install(database, folder / "cache", blocks=("8.8.8.0/24", "1.2.4.0/24"))
         self.clock = Clock()
         self.database = database
@@ -150,5 +151,6 @@ class Rig:
         return httpx.AsyncClient(transport=transport, base_url="http://moat", headers=headers)
 
     def close(self) -> None:
+        self.database.command("TRUNCATE TABLE country_ranges")  # a whole engine's worth is others' to load
         self.committer.spool.close()
         self.state.close()

@@ -1,4 +1,8 @@
-"""A real server on loopback and a real browser, once for all browser tests. NiceGUI is one app a process."""
+"""A real server on loopback and a real browser, while the browser tests run.
+
+NiceGUI is one app a process, and Playwright keeps a loop running in this thread while it is open: both end
+with the module.
+"""
 
 import asyncio
 import sys
@@ -26,7 +30,7 @@ ARGUMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(engine: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = Site(engine, tmp_path_factory.mktemp("site"))
     thread = threading.Thread(target=lambda: asyncio.run(site.serve()), name="site")
@@ -39,7 +43,7 @@ def site(engine: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     site.rig.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed: apt-get install chromium")

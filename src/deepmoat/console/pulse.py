@@ -65,6 +65,10 @@ class Pulse:
                 self._beat = await self._ask(now)
         return self._beat
 
+    def forget(self) -> None:
+        """Ask again next time: somebody changed something."""
+        self._beat = Beat(0.0)
+
     async def _ask(self, now: float) -> Beat:
         moment = datetime.fromtimestamp(now, UTC)
         incidents, actions = await to_thread.run_sync(

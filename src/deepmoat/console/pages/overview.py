@@ -134,6 +134,7 @@ class _Overview:
             ui.notify("Ended. The edge lets it pass again.", type="positive")
         except MoatError as exc:
             ui.notify(exc.message, type="warning")
+        self.pulse.forget()
         await self.refresh()
 
 

@@ -121,13 +121,16 @@ def _address(request: Request) -> str:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form; PeerError 413 for a large one."""
+    """The fields of a form; PeerError 413 for a large one, 400 for one that is none."""
     data = b""
     async for chunk in request.stream():
         data += chunk
         if len(data) > _MOST:
             raise PeerError("the form is too large", status=413)
-    fields = parse_qs(data.decode("ascii", "replace"), max_num_fields=8)
+    try:
+        fields = parse_qs(data.decode("ascii", "replace"), max_num_fields=8)
+    except ValueError as exc:
+        raise PeerError("no form of ours", where="body") from exc
     return {name: values[0] for name, values in fields.items()}
 
 
