@@ -13,7 +13,8 @@ from deepmoat.model import Finding
 NOW = datetime(2025, 1, 28, tzinfo=UTC)
 START = 1_700_000_040
 CASES = [(kind(), case) for _, kind in DETECTORS for case in kind.CASES]
-WEIGHTS = st.lists(st.sampled_from([0.0, 0.0, 0.0, 8.0, 9.0, 12.0, 20.0, 35.0]), min_size=120, max_size=120)
+BUSY = st.tuples(st.integers(0, 110), st.integers(1, 8), st.sampled_from([8.0, 9.0, 12.0, 17.0, 22.0]))
+CLIENT = st.lists(BUSY, max_size=3)
 
 
 def rows(clients: list[list[float]], since: int, until: int) -> list[dict[str, Any]]:
@@ -43,19 +44,40 @@ def subjects(findings: list[Finding]) -> set[tuple[str, str]]:
     return {(f.cause, f.subject[1]) for f in findings}
 
 
-@given(st.lists(WEIGHTS, min_size=1, max_size=14), st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_live_looks_every_second_find_the_clients_the_whole_file_shows(
-    clients: list[list[float]], at_once: bool
-) -> None:
-    if at_once:
-        clients = [c[:60] + [9.0] * 4 + c[64:] for c in clients]
+def weights(busy: list[tuple[int, int, float]]) -> list[float]:
+    """Two minutes of a client that is busy from, for how long, by how much."""
+    seconds = [0.0] * 120
+    for start, length, weight in busy:
+        seconds[start : start + length] = [weight] * len(seconds[start : start + length])
+    return seconds
+
+
+def whole_and_live(clients: list[list[float]]) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """Who is found in all two minutes at once, and who by a look every second."""
     burst = RequestBurst()
     whole = subjects(list(burst.judge(rows(clients, START, START + 120), NOW)))
     live: set[tuple[str, str]] = set()
     for now in range(START + 1, START + 121):
         live |= subjects(list(burst.judge(rows(clients, now - burst.WINDOW, now), NOW)))
+    return whole, live
+
+
+@given(st.lists(CLIENT, min_size=1, max_size=14), st.none() | st.integers(20, 110))
+@settings(max_examples=80, deadline=None)
+def test_live_looks_every_second_find_the_clients_the_whole_file_shows(
+    clients: list[list[tuple[int, int, float]]], at_once: int | None
+) -> None:
+    more = [] if at_once is None else [(at_once, 3, 9.0)]
+    whole, live = whole_and_live([weights([*client, *more]) for client in clients])
     assert live == whole
+
+
+def test_twelve_that_begin_at_once_are_found_live_and_whole_unless_they_were_busy_before() -> None:
+    new, usual = [(60, 3, 9.0)], [(20, 2, 9.0), (40, 2, 9.0), (60, 3, 9.0)]
+    found = {("request_burst:h", f"192.0.2.{n}") for n in range(12)}
+    assert whole_and_live([weights(new)] * 12) == (found, found)
+    assert whole_and_live([weights(usual)] * 9 + [weights(new)] * 9) == (set(), set())
+    assert whole_and_live([weights([(0, 110, 8.0)])] * 12) == (set(), set())
 
 
 @given(st.sampled_from(CASES), st.randoms())

@@ -72,8 +72,9 @@ def history(traffic: ModuleType, hours: int) -> Iterator[dict[str, Any]]:
 def test_an_attack_is_found_in_time(
     door: Door, put: Put, traffic: ModuleType, name: str, sent: str, by: str, cause: str, most: float
 ) -> None:
-    start = traffic.HOUR + 2407
-    put(traffic.calm(minutes=54))
+    minutes = 40 if by in {"login_bruteforce", "new_country"} else 10
+    start = traffic.HOUR + 60 * minutes + 7
+    put(traffic.calm(minutes=minutes + 14))
     if by == "new_country":
         put(history(traffic, 3))
     put(eval(sent, {**vars(traffic), "START": start}))
@@ -126,11 +127,11 @@ def test_an_honest_hour_with_a_flash_crowd_is_left_alone(
 def test_honest_traffic_that_looks_bad_is_left_alone(
     door: Door, put: Put, traffic: ModuleType, name: str
 ) -> None:
-    start = traffic.HOUR + 2400
-    put(traffic.calm(minutes=50))
+    start = traffic.HOUR + 1200
+    put(traffic.calm(minutes=30))
     put(getattr(traffic, name)(start))
-    dues = [Due(d, when(traffic.HOUR), when(traffic.HOUR + 3700)) for d in detectors(DetectSettings())]
-    swept = sweep(door, dues, when(traffic.HOUR + 3700))
+    dues = [Due(d, when(traffic.HOUR - 900), when(traffic.HOUR + 1800)) for d in detectors(DetectSettings())]
+    swept = sweep(door, dues, when(traffic.HOUR + 1800))
     assert swept.failures == []
     assert [(f.cause, f.summary) for f in certain(swept.findings)] == []
 
@@ -173,11 +174,11 @@ def test_live_looks_and_the_whole_file_agree(door: Door, put: Put, traffic: Modu
     watched = [
         detector(n) for n in ("request_burst", "login_bruteforce", "scanner", "injection", "error_surge")
     ]
-    for second in range(1, 21):
+    for second in range(1, 16):
         now = when(start + second)
         dues = [Due(d, window(d, now)[0], now) for d in watched]
         live |= {(f.cause, f.subject[1]) for f in certain(sweep(door, dues, now).findings)}
-    whole = sweep(door, [Due(d, when(traffic.HOUR), when(start + 20)) for d in watched], when(start + 20))
+    whole = sweep(door, [Due(d, when(traffic.HOUR), when(start + 15)) for d in watched], when(start + 15))
     assert live == {(f.cause, f.subject[1]) for f in certain(whole.findings)}
     assert {cause.split(":")[0] for cause, _ in live} >= {
         "request_burst",
