@@ -1,5 +1,7 @@
 """The door: limits, time range, errors, and hostile text of every kind."""
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -253,3 +255,60 @@ def test_any_text_as_a_name_is_an_attribute_or_an_alias(ask: Ask, name: str) -> 
     assert answer.columns == (name,)
     assert answer.rows == [(1,)]
     assert len(ask(f"* | select {quoted} limit 1").rows) == 1
+
+
+NUMBERS = st.integers(0, 9).map(str)
+SUMS = st.recursive(
+    NUMBERS,
+    lambda inner: st.tuples(
+        inner,
+        st.sampled_from(["{} + {}", "{} - {}", "{} * {}", "({} - {})", "-({}) * {}", "({}) % 7 - {}"]),
+        inner,
+    ).map(lambda t: t[1].format(t[0], t[2])),
+    max_leaves=8,
+)
+TESTS = st.tuples(SUMS, st.sampled_from(["<", ">=", "="]), SUMS).map(" ".join)
+TRUTHS = st.recursive(
+    TESTS,
+    lambda inner: st.tuples(
+        inner,
+        st.sampled_from(["{} and {}", "{} or {}", "({} or {})", "not {} and {}", "not ({} or {})"]),
+        inner,
+    ).map(lambda t: t[1].format(t[0], t[2])),
+    max_leaves=6,
+)
+
+
+def as_python(text: str) -> str:
+    """The same words in Python, where % has the sign of the divisor instead of the dividend's."""
+    return text.replace(" = ", " == ").replace(">==", ">=").replace(") % 7", ") @ Seven")
+
+
+class Number(int):
+    """An integer whose remainder is SQL's."""
+
+    def __add__(self, other: int) -> "Number":
+        return Number(int(self) + int(other))
+
+    def __sub__(self, other: int) -> "Number":
+        return Number(int(self) - int(other))
+
+    def __mul__(self, other: int) -> "Number":
+        return Number(int(self) * int(other))
+
+    def __neg__(self) -> "Number":
+        return Number(-int(self))
+
+    def __matmul__(self, other: int) -> "Number":
+        return Number(math.fmod(int(self), int(other)))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=QUIET)
+@given(st.lists(TRUTHS, min_size=1, max_size=4), st.lists(SUMS, min_size=1, max_size=4))
+def test_operators_bind_as_they_do_in_sql(ask: Ask, truths: list[str], sums: list[str]) -> None:
+    def value(text: str) -> Any:
+        words = re.sub(r"(\d+)", r"Number(\1)", as_python(text).replace("Seven", "7"))
+        return eval(words, {"Number": Number})
+
+    answer = ask("* | select " + ", ".join([*truths, *sums]) + " limit 1").rows[0]
+    assert list(answer) == [value(t) for t in (*truths, *sums)]

@@ -92,9 +92,9 @@ _FUNCTIONS = """
     arrayMap arrayMax arrayMin arraySlice arraySort arrayStringConcat cbrt ceil coalesce concat
     concatWithSeparator decodeURLFormComponent degrees divide divideOrNull domain e editDistanceUTF8
     encodeURLFormComponent equals exp exp10 extractAll extractURLParameter floor formatDateTime
-    fragment greatest has if ifNull indexOf intDivOrNull isNull isValidJSON JSONExtractArrayRaw
+    fragment greatest has if ifNull indexOf intDiv intDivOrNull isNull isValidJSON JSONExtractArrayRaw
     JSONExtractRaw JSONExtractString JSONLength JSONType least leftPadUTF8 length lengthUTF8 log
-    log10 log2 lower lowerUTF8 mapContains mapValues match moduloOrNull multiIf multiply negate
+    log10 log2 lower lowerUTF8 mapContains mapValues match modulo moduloOrNull multiIf multiply negate
     nullIf parseDateTime64BestEffortOrNull parseDateTimeOrNull path pi plus port positionUTF8 pow
     protocol queryString radians regexpExtract replaceAll replaceRegexpAll replaceRegexpOne
     reverseUTF8 rightPadUTF8 sign splitByRegexp splitByString sqrt startsWith substringUTF8 toBool

@@ -136,13 +136,13 @@ class Expressions:
         """Integers divide to an integer, as in Presto; by zero is NULL."""
         left, right = (self._number(n) for n in (node.this, node.expression))
         if left.type == right.type == INTEGER:
-            return Value(call("intDivOrNull", left.node, right.node), INTEGER)
-        return Value(call("divideOrNull", left.node, right.node), NUMBER)
+            return Value(_by("intDiv", left.node, right.node), INTEGER)
+        return Value(_by("divide", left.node, right.node), NUMBER)
 
     def _modulo(self, node: exp.Mod) -> Value:
         left, right = (self._number(n) for n in (node.this, node.expression))
         whole = left.type == right.type == INTEGER
-        return Value(call("moduloOrNull", left.node, right.node), INTEGER if whole else NUMBER)
+        return Value(_by("modulo", left.node, right.node), INTEGER if whole else NUMBER)
 
     def _negative(self, node: exp.Neg) -> Value:
         value = self._number(node.this)
@@ -325,6 +325,12 @@ def _flat(kind: type[exp.Connector], node: Node) -> list[Node]:
         else:
             found.append(here)
     return found
+
+
+def _by(name: str, left: Node, right: Node) -> Node:
+    """A division; by a written number other than zero it cannot fail, and a key of GROUP BY stays plain."""
+    sure = isinstance(right, exp.Literal) and float(right.name) != 0
+    return call(name if sure else f"{name}OrNull", left, right)
 
 
 def _filtered(only: Node, values: list[Value]) -> list[Value]:
