@@ -9,7 +9,16 @@ from deepmoat.console.pages import incidents, overview, search, sign_in
 from deepmoat.console.pulse import Pulse
 from deepmoat.console.services import ConsoleServices
 
-_HEAD = '<link rel="stylesheet" href="/assets/console.css">'
+# A page whose session ended elsewhere goes to sign-in by itself; one whose server is away waits for it.
+_HEAD = """<link rel="stylesheet" href="/assets/console.css">
+<script>
+setInterval(() => {
+  if (!window.socket || window.socket.connected) return;
+  fetch("/", { method: "HEAD", redirect: "manual" })
+    .then((answer) => { if (answer.type === "opaqueredirect") location.reload(); })
+    .catch(() => {});
+}, 2000);
+</script>"""
 
 
 def mount(app: FastAPI, services: ConsoleServices) -> None:
