@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from deepmoat.alert.channel import CHANNELS
 from deepmoat.app.settings import Moat
 from deepmoat.model import LOGSTORES, Logstore
 
@@ -25,15 +26,22 @@ def _settings() -> str:
         + "Every key has a default; without a file all of them hold. `deepmoat check` "
         "validates a file, and a key that is not listed here is refused with the nearest one that is.\n\n"
     )
-    return intro + "\n".join(_sections(Moat, "")).rstrip() + "\n"
+    sections = [*_sections(Moat, ""), *_channels()]
+    return intro + "\n".join(sections).replace("``", "`").rstrip() + "\n"
 
 
-def _sections(kind: Any, name: str) -> Iterator[str]:
+def _channels() -> Iterator[str]:
+    """Alert channels: tables whose keys depend on ``kind``."""
+    for kind, channel in CHANNELS:
+        yield from _sections(channel.SETTINGS, "[alert.channels]", f' of kind "{kind}"')
+
+
+def _sections(kind: Any, name: str, more: str = "") -> Iterator[str]:
     hints = get_type_hints(kind, include_extras=True)
     fields = msgspec.structs.fields(kind)
     plain = [f for f in fields if not _struct(hints[f.name])]
     nested = [f for f in fields if f not in plain]
-    yield f"## {f'[{name}]' if name else 'Top level'}\n"
+    yield f"## {f'[{name}]' if name else 'Top level'}{more}\n"
     yield inspect.cleandoc(kind.__doc__ or "") + "\n"
     if plain:
         yield "| key | type | default |\n|---|---|---|"
