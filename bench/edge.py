@@ -3,10 +3,11 @@
     .venv/bin/python bench/edge.py [--json] [--rounds 5] [--requests 6000]
 
 Rounds of the two proxies alternate, so that a busy machine is busy for both; what is compared is the CPU
-time of the proxy's own processes (/proc/<pid>/stat), never the wall clock. `plain` is a POST of 0.7 KB to
-a chat endpoint over kept-alive connections, answered with a small JSON object; the edge reads model and
-tokens from both and writes an `access` and an `llm` record, nginx writes a JSON access log. `sse` is a
-stream of small events at a steady pace, unbuffered, in microseconds for each event.
+time of the proxy's own processes (/proc/<pid>/stat), never the wall clock. `plain` is a POST of 0.7 KB over
+kept-alive connections, answered with a small JSON object; the edge writes an `access` record and makes it
+durable, nginx writes a JSON access log. `chat` is the same to a chat endpoint: the edge then also reads model
+and tokens from request and answer and writes an `llm` record, which nginx cannot do. `sse` is a stream of
+small chat events at a steady pace, unbuffered, in microseconds for each event.
 """
 
 import argparse
@@ -31,6 +32,11 @@ import uvloop
 TICK = os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 32
 STREAMS, EVENTS, PACE = 50, 100, 0.01
+KINDS = {
+    "plain": ("/v1/plain", CONNECTIONS),
+    "chat": ("/v1/chat/completions", CONNECTIONS),
+    "sse": ("/v1/stream/chat/completions", STREAMS),
+}
 PROMPT = "Tell me, in a few plain words, what a moat is for and how deep it ought to be. " * 7
 BODY = json.dumps({"model": "m-1", "messages": [{"role": "user", "content": PROMPT}]}).encode()
 USAGE = {"prompt_tokens": 120, "completion_tokens": 40, "total_tokens": 160}
@@ -228,18 +234,18 @@ def measure(pid: int, port: int, path: str, connections: int, requests: int) -> 
 
 
 def compare(proxies: dict[str, tuple[int, int]], rounds: int, requests: int) -> dict[str, float]:
-    """Median microseconds by proxy, and their ratio, which is the median of the rounds' ratios."""
-    took: dict[str, list[float]] = {f"{kind}_{name}": [] for kind in ("plain", "sse") for name in proxies}
+    """Median microseconds by kind and proxy, and the ratio of their sums over all rounds."""
+    took: dict[str, list[float]] = {f"{kind}_{name}": [] for kind in KINDS for name in proxies}
     for step in range(rounds + 1):
         for name, (pid, port) in proxies.items():
-            plain = measure(pid, port, "/v1/chat/completions", CONNECTIONS, requests)
-            sse = measure(pid, port, "/v1/stream/chat/completions", STREAMS, STREAMS) / EVENTS
-            if step:  # the first round only warms up
-                took[f"plain_{name}"].append(plain)
-                took[f"sse_{name}"].append(sse)
+            for kind, (path, connections) in KINDS.items():
+                asked = STREAMS if kind == "sse" else requests
+                spent = measure(pid, port, path, connections, asked)
+                if step:  # the first round only warms up
+                    took[f"{kind}_{name}"].append(spent / (EVENTS if kind == "sse" else 1))
     figures = {f"{key}_cpu_us": round(statistics.median(values), 2) for key, values in took.items()}
     if "nginx" in proxies:
-        for kind in ("plain", "sse"):
+        for kind in KINDS:
             ratio = sum(took[f"{kind}_edge"]) / max(sum(took[f"{kind}_nginx"]), 1e-9)
             figures[f"{kind}_cpu_ratio"] = round(ratio, 3)
     return figures

@@ -14,7 +14,7 @@ _AT_ONCE = 256
 _ENCODER = msgspec.json.Encoder()
 
 
-class AccessRecord(msgspec.Struct, omit_defaults=True):
+class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """One line of ``access``."""
 
     time: float
@@ -42,7 +42,7 @@ class AccessRecord(msgspec.Struct, omit_defaults=True):
     attributes: dict[str, str] = {}
 
 
-class LlmRecord(msgspec.Struct, omit_defaults=True):
+class LlmRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """One line of ``llm``."""
 
     time: float
@@ -72,7 +72,7 @@ class LlmRecord(msgspec.Struct, omit_defaults=True):
     attributes: dict[str, str] = {}
 
 
-class DdosRecord(msgspec.Struct, omit_defaults=True):
+class DdosRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """One line of ``ddos``: ``requests`` of one client that one rule refused within a second."""
 
     time: float

@@ -19,7 +19,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ENDS = ("completed", "incomplete", "failed")
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, gc=False):
     """Tokens, and how the answer ended. ``known`` is False when the answer names no tokens."""
 
     input_tokens: int = 0

@@ -12,7 +12,7 @@ _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One model call as asked for. ``user`` is who the client says it is. Absent texts are ""."""
 
     endpoint: Endpoint

@@ -41,7 +41,7 @@ _ANSWER_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _ANSWER_READ = frozenset({b"content-type", b"content-encoding"}) | _ANSWER_HOP | _ANSWER_FRAMING
 
 
-class Head(msgspec.Struct):
+class Head(msgspec.Struct, gc=False):
     """The head of a request. ``passed`` are the lines that go on as they came, without their CRLF.
 
     ``read`` is what we look at, by lower-case name, lines of one name joined by a comma. ``length`` is
@@ -57,7 +57,7 @@ class Head(msgspec.Struct):
     expects: bool = False
 
 
-class AnswerHead(msgspec.Struct, frozen=True):
+class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     """The head of a backend's answer. ``lines`` are its end-to-end header lines, each ending in CRLF.
 
     ``content_type`` and ``encoding`` are in lower case, the former without parameters.
