@@ -48,6 +48,7 @@ class Client:
         "_transport",
         "_trusted",
         "_unread",
+        "_stuck",
         "_whole",
         "_worker",
         "deadline",
@@ -62,6 +63,7 @@ class Client:
         self._whole = False  # the parser has seen the end of the request
         self._held: set[str] = set()
         self._lingering = False
+        self._stuck = False  # the client does not take what we write
         self._served = 0
         self._started = 0.0
         self._peer, self._trusted = "", False
@@ -87,6 +89,9 @@ class Client:
             return
         exchange = self._exchange
         try:
+            if exchange is None and self._stuck and not self._unread:
+                self._keep_unread(data)  # answers it does not take must not pile up
+                return
             if exchange is None:
                 self._read_head(data)
             elif exchange.complete:
@@ -114,12 +119,16 @@ class Client:
 
     def pause_writing(self) -> None:
         """The loop's call: the client does not take the answer as fast as it comes."""
+        self._stuck = True
         if self._exchange is not None and self._exchange.upstream is not None:
             self._exchange.upstream.hold(True)
 
     def resume_writing(self) -> None:
         """The loop's call: the client takes more."""
-        if self._exchange is not None and self._exchange.upstream is not None:
+        self._stuck = False
+        if self._exchange is None:
+            self._go_on()
+        elif self._exchange.upstream is not None:
             self._exchange.upstream.hold(False)
 
     # The parser's calls.
@@ -162,7 +171,7 @@ class Client:
             raise Refused("head_too_large")
         if end < 0:
             self._unread = whole
-            if not self._served or not old:
+            if not old:
                 self.deadline = min(self.deadline, worker.tick + worker.timeouts.head)
             self._parser.feed_data(data)
             return
@@ -340,6 +349,8 @@ class Client:
     def _begin(self, exchange: Exchange, upstream: Upstream) -> None:
         exchange.upstream = upstream
         upstream.begin(self, exchange)
+        if self._stuck:
+            upstream.hold(True)
         if exchange.head is not None and exchange.head.expects and not exchange.complete:
             self._transport.write(_CONTINUE)
         self._flush(exchange, upstream)
@@ -412,7 +423,7 @@ class Client:
         exchange = self._exchange
         assert exchange is not None  # noqa: S101 - it asked
         exchange.upstream = None
-        if upstream.reusable and exchange.complete:
+        if upstream.reusable and exchange.complete and "backend" not in self._held:
             upstream.idle_since = self._worker.tick
             self._worker.pool.give(upstream)
         else:
@@ -470,11 +481,19 @@ class Client:
             self._linger(unread=not exchange.complete)
             return
         self.deadline = worker.tick + worker.timeouts.idle
-        if self._unread:
-            worker.soon(self._read_on)
+        self._hold("backend", False)
+        self._hold("dial", False)
+        if not self._stuck:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take up what the client sent ahead, if it did."""
+        if "queue" in self._held:
+            self._worker.soon(self._read_on)
 
     def _read_on(self) -> None:
-        """Take up what the client sent ahead."""
+        if self._exchange is not None or "queue" not in self._held:
+            return
         data, self._unread = self._unread, b""
         self._hold("queue", False)
         self.data_received(data)

@@ -43,6 +43,7 @@ class Upstream:
         "_exchange",
         "_extra",
         "_framing",
+        "_held",
         "_left",
         "_owner",
         "_parser",
@@ -66,7 +67,7 @@ class Upstream:
         self._framing = ""
         self._left = 0
         self._parser: HttpResponseParser | None = None
-        self._extra = False
+        self._extra = self._held = False
 
     # What the proxy asks of it.
 
@@ -82,15 +83,17 @@ class Upstream:
 
     def hold(self, hold: bool) -> None:  # noqa: FBT001
         """Stop reading the answer because the client does not take it, or go on."""
-        if self._transport.is_closing():
+        if self._held == hold or self._transport.is_closing():
             return
+        self._held = hold
         if hold:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
 
     def release(self) -> None:
-        """The exchange is over: forget who asked."""
+        """The exchange is over: forget who asked, and read on for the next one."""
+        self.hold(False)
         self._owner = self._exchange = None
 
     def close(self) -> None:
