@@ -82,7 +82,7 @@ class Core:
         moat = place.moat
         self.place, self.database, self.state = place, database, state
         self.readers = Readers(moat.collect, secret)
-        self.door = Door(database.query)
+        self.door = Door(database.query, max_rows=moat.store.logs.limits.result_rows - 1)
         self.identity = Identity(moat.identity, state)
         self.incidents, self.actions = Incidents(state), Actions(state)
         loader = Loader(database, self.readers.get, place.data / "scratch")

@@ -52,7 +52,7 @@ class Store:
 
     def __init__(self, moat: Moat, database: Database, folder: Path, progress: Progress) -> None:
         self.database, self.progress = database, progress
-        self.door = Door(database.query)
+        self.door = Door(database.query, max_rows=moat.store.logs.limits.result_rows - 1)
         self.longest = moat.collect.max_line_bytes
         self.readers = Readers(moat.collect, secrets.token_bytes(32))
         self.loader = Loader(database, self.readers.get, folder / "scratch")

@@ -1,5 +1,7 @@
 """``deepmoat query``: ask a running deepmoat, or a file."""
 
+from typing import Any
+
 import click
 
 from deepmoat.cli.options import data_option, json_option, settings_option
@@ -34,7 +36,7 @@ from deepmoat.cli.options import data_option, json_option, settings_option
 @json_option
 @settings_option
 @data_option
-def command(text: str, as_json: bool, form: str, **options: object) -> None:
+def command(text: str, as_json: bool, form: str, **options: Any) -> None:
     """Print the rows."""
     from deepmoat.app.ask import Asked, ask
     from deepmoat.cli.rows import show
