@@ -49,9 +49,8 @@ STRUCTURE = (
     "trace_id String, span_id String))))))"
 )
 SETTINGS: dict[str, str | int] = {
-    "format_schema_source": "string",
-    "format_schema": files("deepmoat.collect").joinpath("logs.proto").read_text(),
-    "format_schema_message_name": "Request",
+    # By its path: a schema given as text is written to a folder in the working directory.
+    "format_schema": f"{files('deepmoat.collect').joinpath('logs.proto')}:Request",
     "input_format_protobuf_oneof_presence": 1,
 }
 
