@@ -70,7 +70,7 @@ def _ordinary() -> list[dict[str, object]]:
     paths = ("/v1/chat/completions", "/v1/models", "/login", "/v1/embeddings")
     return [
         {
-            "time": NOW - 890 + n * 0.3 + chance.random(),
+            "time": NOW - 872 + n * 0.3 + chance.random(),
             "client_address": chance.choice(("8.8.8.", "1.2.4.")) + str(chance.randrange(1, 200)),
             "http_request_method": "POST",
             "url_path": chance.choice(paths),
@@ -86,7 +86,7 @@ def _ordinary() -> list[dict[str, object]]:
 def _attack() -> list[dict[str, object]]:
     return [
         {
-            "time": NOW - 90 + n * 0.04,
+            "time": NOW - 81 + n * 0.04,
             "client_address": ATTACKERS[n % 40],
             "http_request_method": "POST",
             "url_path": "/v1/chat/completions",

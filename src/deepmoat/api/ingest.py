@@ -121,7 +121,7 @@ def writable(logstore: str) -> None:
 
 
 def known(parser: str) -> str:
-    """``parser``, when it is one for senders (the formats of our own segments are not); else PeerError 400."""
+    """``parser``, when it is one for senders (our own segments' formats are not); else PeerError 400."""
     names = sorted({*PARSERS.names(), "ndjson"})
     if parser in names:
         return parser

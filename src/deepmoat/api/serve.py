@@ -81,6 +81,7 @@ def _config(app: FastAPI, forwarders: Sequence[str]) -> uvicorn.Config:
         ws_max_size=_LARGEST_MESSAGE,
         lifespan="on",
         log_config=None,
+        log_level="warning",  # websockets would be logged with the ids of their pages
         access_log=False,
         server_header=False,
         date_header=True,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 from anyio import to_thread
@@ -12,10 +13,18 @@ from deepmoat.model import Action, Incident, Query, Result
 
 SPAN = 900
 STEP = 10
+MINUTE = 60
+RATE = 10
+"""Seconds of the traffic chart, of one bar of it, of the shares shown, and of the rate shown."""
+
 _TRAFFIC = (
     "* | select __time__ - __time__ % 10 as t, count(*) as requests, "
     "count_if(status >= 500) as failed, count_if(verdict in ('block', 'limit')) as stopped "
     "from log group by t order by t limit 91"
+)
+_RECENT = (
+    "* | select count(*) as requests, count_if(status >= 500) as failed, "
+    "count_if(verdict in ('block', 'limit')) as stopped, count_if(__time__ >= {since}) as newest from log"
 )
 _COUNTRIES = (
     "* | select client_country as country, count(*) as requests from log "
@@ -33,20 +42,19 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """What the overview shows. ``trouble`` says why the numbers are missing, when they are."""
+    """What the overview shows.
+
+    ``minute`` sums the last one, ``rate`` is requests a second now; ``trouble`` says why numbers are missing.
+    """
 
     at: float
     buckets: tuple[Bucket, ...] = ()
+    minute: Bucket = Bucket(0)
+    rate: float = 0.0
     countries: tuple[tuple[str, int], ...] = ()
     incidents: Sequence[Incident] = ()
     actions: Sequence[Action] = ()
     trouble: str = ""
-
-    def recent(self, seconds: int) -> Bucket:
-        """The sum of the last whole buckets within ``seconds``."""
-        whole = [b for b in self.buckets if self.at - seconds - STEP <= b.time <= self.at - STEP]
-        requests, failed = sum(b.requests for b in whole), sum(b.failed for b in whole)
-        return Bucket(int(self.at) - seconds, requests, failed, sum(b.stopped for b in whole))
 
 
 class Pulse:
@@ -77,15 +85,26 @@ class Pulse:
                 self.services.actions.in_force(moment),
             )
         )
-        since = moment - timedelta(seconds=SPAN)
-        desk = self.services.desk
+        beat = Beat(now, filled((), now), incidents=incidents, actions=actions)
         try:
-            traffic = await desk.look(Query(_TRAFFIC, "access", since, moment), now)
-            countries = await desk.look(Query(_COUNTRIES, "access", since, moment), now)
+            return msgspec.structs.replace(beat, **await self._traffic(now, moment))
         except Exception as exc:  # noqa: BLE001 - the page says so and tries again
-            return Beat(now, filled((), now), (), incidents, actions, str(exc))
-        named = tuple((str(code) or "unknown", int(n)) for code, n in countries.rows)
-        return Beat(now, filled(buckets(traffic), now), named, incidents, actions)
+            return msgspec.structs.replace(beat, trouble=str(exc))
+
+    async def _traffic(self, now: float, moment: datetime) -> dict[str, Any]:
+        """What the access logs say, as fields of a Beat."""
+        look, since = self.services.desk.look, moment - timedelta(seconds=SPAN)
+        traffic = await look(Query(_TRAFFIC, "access", since, moment), now)
+        countries = await look(Query(_COUNTRIES, "access", since, moment), now)
+        text = _RECENT.format(since=int(now) - RATE)
+        recent = await look(Query(text, "access", moment - timedelta(seconds=MINUTE), moment), now)
+        requests, failed, stopped, newest = (int(n) for n in recent.rows[0])
+        return {
+            "buckets": filled(buckets(traffic), now),
+            "countries": tuple((str(code) or "unknown", int(n)) for code, n in countries.rows),
+            "minute": Bucket(int(now) - MINUTE, requests, failed, stopped),
+            "rate": newest / RATE,
+        }
 
 
 def buckets(result: Result) -> tuple[Bucket, ...]:

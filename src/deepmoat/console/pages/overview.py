@@ -16,7 +16,6 @@ from deepmoat.console.visit import Visit, visit_of
 from deepmoat.kit.errors import MoatError
 from deepmoat.model import Action
 
-_RECENT = 60
 _SHOWN = 50
 
 
@@ -39,7 +38,7 @@ class _Overview:
     def __init__(self, services: ConsoleServices, visit: Visit, pulse: Pulse) -> None:
         self.services, self.visit, self.pulse = services, visit, pulse
         with ui.element("div").classes("moat-tiles"):
-            self.rate = _tile("Requests per second", "last minute")
+            self.rate = _tile("Requests per second", "last 10 seconds")
             self.failed = _tile("Server errors", "share of 5xx, last minute")
             self.stopped = _tile("Stopped at the edge", "blocked or limited, last minute")
             self.open = _tile("Open incidents", "")
@@ -62,8 +61,8 @@ class _Overview:
 
     def show(self, beat: Beat) -> None:
         """Put ``beat`` on the page."""
-        recent = beat.recent(_RECENT)
-        self.rate.text = short(round(recent.requests / _RECENT, 1))
+        recent = beat.minute
+        self.rate.text = short(beat.rate)
         self.failed.text = percent(recent.failed, recent.requests)
         self.stopped.text = short(recent.stopped)
         self.open.text = str(len(beat.incidents))
