@@ -24,7 +24,7 @@ def rows(clients: list[list[float]], since: int, until: int) -> list[dict[str, A
         for second, weight in enumerate(weights, START):
             if weight >= 8 and since <= second < until:
                 found.setdefault((client, second - second % 60), []).append((second, weight))
-    more = {"country": "", "host": "h", "assets": 0, "refused": 0, "paths": 1, "agents": 1}
+    more = {"country": "", "host": "h", "assets": 0, "refused": 0}
     return [
         {
             "client_address": f"192.0.2.{client}",

@@ -5,6 +5,8 @@ request, a call with a key that was accepted a quarter, an answered request that
 (it has a Referer) a half. A flood has none of these, or is refused, and then weighs in full. What the
 edge refused itself is summed up in ``ddos`` and counts too: an attacker who is already blocked and goes
 on stays known.
+
+A file has as many groups as clients and seconds, so the inner one holds numbers and one name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,8 +39,8 @@ class Thresholds(Settings, frozen=True):
     """``[detect.request_burst]``: weighted requests of one client.
 
     A second counts from ``floor`` on. ``sharp`` in two seconds that follow each other, a quarter of it
-    in each, or ``steady`` in five are a burst. ``crowd`` is how much most these bounds rise for an
-    address with several user agents that mostly fetch assets: an office behind one address.
+    in each, or ``steady`` in five are a burst. These bounds are ``crowd`` times as high for an
+    address that mostly fetches assets: people with browsers, an office behind one address.
     ``together`` clients that begin at once need no more than ``floor`` in two seconds: a flood so
     strong that the service no longer answers each of them often, or one that means to stay small.
     """
@@ -46,7 +48,7 @@ class Thresholds(Settings, frozen=True):
     floor: int = 8
     sharp: int = 40
     steady: int = 75
-    crowd: int = 5
+    crowd: int = 4
     together: int = 10
 
 
@@ -64,8 +66,6 @@ def _minute(client: str, weights: Sequence[float], **other: object) -> Row:
         "requests": round(sum(weights)),
         "assets": 0,
         "refused": 0,
-        "paths": 1,
-        "agents": 1,
         "begin": 1_699_999_900,
     } | other
 
@@ -75,32 +75,28 @@ class RequestBurst(Detector[Thresholds]):
 
     QUERY = fill(
         """* | select client_address, second - second % 60 as minute, max(country) as country,
-          case when min(low) = max(high) then max(high) else '' end as host,
+          case when min(host) = max(host) then max(host) else '' end as host,
           array_agg(second) as seconds, array_agg(weight) as weights, array_agg(asked) as counts,
           sum(asked) as requests, sum(assets) as assets, sum(refused) as refused,
-          max(paths) as paths, max(agents) as agents, (select min(__time__) from log) as begin
+          (select min(__time__) from log) as begin
         from (
-          select client_address, second, max(client_country) as country,
-            min(server_address) as low, max(server_address) as high,
-            sum(times) as asked, sum(times * heavy) as weight, sum(times * asset) as assets,
-            sum(times * refused) as refused,
-            approx_distinct(url_path) as paths, approx_distinct(user_agent_original) as agents
+          select client_address, country, second, max(server_address) as host, sum(times) as asked,
+            sum(times * heavy) as weight, sum(times * asset) as assets, sum(times * bad) as refused
           from (
-            select client_address, __time__ as second, client_country, server_address, url_path,
-              user_agent_original, 1 as times,
+            select client_address, client_country as country, __time__ as second, server_address, 1 as times,
               case when regexp_like(url_path, {asset}) then 0.1
                 when http_response_status_code < 400 and key_hash <> '' then 0.25
                 when http_response_status_code < 400 and http_request_referer <> '' then 0.5
                 else 1.0 end as heavy,
               case when regexp_like(url_path, {asset}) then 1 else 0 end as asset,
-              case when http_response_status_code >= 400 then 1 else 0 end as refused
+              case when http_response_status_code >= 400 then 1 else 0 end as bad
             from log where verdict not in ('limit', 'block') and client_address <> '::'
             union all
-            select client_address, __time__ as second, client_country, server_address, '' as url_path,
-              '' as user_agent_original, requests as times, 1.0 as heavy, 0 as asset, 1 as refused
+            select client_address, client_country as country, __time__ as second, server_address,
+              requests as times, 1.0 as heavy, 0 as asset, 1 as bad
             from ddos where verdict in ('limit', 'block') and client_address <> '::'
           ) as asks
-          group by client_address, second having weight >= {floor}
+          group by client_address, country, second having weight >= {floor}
         ) as busy
         group by client_address, second - second % 60 order by requests desc limit 20000""",
         asset=ASSETS,
@@ -119,7 +115,7 @@ class RequestBurst(Detector[Thresholds]):
         Case([_minute("192.0.2.2", [15, 15, 15, 15, 15])], found=["192.0.2.2"]),
         Case([_minute("192.0.2.3", [45, 9])], found=[]),
         Case([_minute("192.0.2.4", [12, 12, 12, 12])], found=[]),
-        Case([_minute("192.0.2.5", [25, 25], requests=400, assets=380, agents=6)], found=[]),
+        Case([_minute("192.0.2.5", [25, 25], requests=400, assets=380)], found=[]),
         Case([_minute(f"192.0.2.{n}", [0.0, 9.0, 9.0]) for n in range(10, 20)], found=TEN),
         Case([_minute(f"192.0.2.{n}", [0.0, 9.0, 9.0]) for n in range(10, 19)], found=[]),
         Case(
@@ -214,16 +210,13 @@ def _sum(weights: Mapping[int, float], seconds: Iterable[int]) -> float:
     return sum(weights[s] for s in seconds)
 
 
-def _crowd(minute: Row, most: int) -> int:
-    """By how much the bounds rise: several user agents that mostly fetch assets are several people."""
-    if minute["assets"] * 2 < minute["requests"]:
-        return 1
-    return max(1, min(int(minute["agents"]), most))
+def _crowd(minute: Row, rise: int) -> int:
+    """By how much the bounds rise: who mostly fetches assets is people with browsers."""
+    return rise if minute["assets"] * 2 >= minute["requests"] else 1
 
 
 def _reasons(minutes: Sequence[Row]) -> str:
     asked = max(1, sum(m["requests"] for m in minutes))
     refused = round(100 * sum(m["refused"] for m in minutes) / asked)
     assets = round(100 * sum(m["assets"] for m in minutes) / asked)
-    paths, agents = (max(m[k] for m in minutes) for k in ("paths", "agents"))
-    return f"{paths} paths and {agents} user agents in a second, {assets} % assets, {refused} % refused"
+    return f"{assets} % assets, {refused} % refused"

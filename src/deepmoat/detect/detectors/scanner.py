@@ -100,7 +100,12 @@ class Scanner(Detector[Thresholds]):
             case when regexp_like(url_path, {never}) then 1 else 0 end as never,
             case when http_response_status_code >= 400 and regexp_like(url_path, {absent})
               then 1 else 0 end as absent
-          from log where client_address <> '::'
+          from log where client_address <> '::' and client_address in (
+            select client_address from log
+            where http_response_status_code = 404 or regexp_like(url_path, {never})
+              or (http_response_status_code >= 400 and regexp_like(url_path, {absent}))
+            group by client_address having count(*) >= {probes}
+          )
         ) as asked
         group by bucket, client_address
         having probes >= {probes} or (missing >= {missing} and missing >= {share} * requests)
