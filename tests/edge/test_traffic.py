@@ -387,25 +387,6 @@ def test_memory_stays_bounded_when_the_backend_does_not_read(bench: Any, tmp_pat
     bench.run(work())
 
 
-def test_a_connection_whose_last_client_was_slow_serves_the_next_one(bench: Any, tmp_path: Path) -> None:
-    async def large(peer: Any, head: bytes, body: bytes) -> None:
-        size = int(head.split()[1][1:])
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
-
-    async def work() -> None:
-        toy = await bench.toy(large)
-        async with bench.running(tmp_path, toy, health=HealthSettings(every=60)) as edge:
-            for size in range(1_000_000, 8_000_000, 500_000):
-                slow, other = await edge.connect(), await edge.connect()
-                slow.reader._limit = 1
-                slow.send(bench.get(f"/{size}"))
-                await _still(lambda: len(toy.requests))
-                assert (await asyncio.wait_for(other.ask(bench.get("/10")), 2))[0] == 200, size
-                slow.close()
-
-    bench.run(work())
-
-
 def test_refusals_a_client_does_not_read_do_not_pile_up(bench: Any, tmp_path: Path) -> None:
     async def work() -> None:
         async with bench.running(tmp_path) as edge:  # no backend: every answer is a 503 of our own
@@ -415,14 +396,14 @@ def test_refusals_a_client_does_not_read_do_not_pile_up(bench: Any, tmp_path: Pa
 
             async def pour() -> None:
                 nonlocal sent
-                while sent < 64 << 20:
+                while sent < 40 << 20:
                     peer.send(piece)
                     sent += len(piece)
                     await peer.writer.drain()
 
             task = asyncio.ensure_future(pour())
             await _still(lambda: sent)
-            assert len(piece) < sent < 48 << 20
+            assert len(piece) < sent < 30 << 20
             asked = value("deepmoat_edge_refused_total", reason="no_backend")
             await _still(lambda: value("deepmoat_edge_refused_total", reason="no_backend"))
             assert value("deepmoat_edge_refused_total", reason="no_backend") - asked < 50_000
