@@ -17,7 +17,6 @@ from deepmoat.collect.receiver import Context
 
 _TIME = "parseDateTimeOrNull(substring(p[1], -28, 26), '%d/%b/%Y:%H:%i:%s %z', 'UTC')"
 _HEX = literal("\\x")
-_TEXTS = "Map(String, String)"
 # Apache writes \\ and \" and \t, nginx \xHH for all of them.
 _ESCAPES = (("\\\\", "\\x5C"), ('\\"', "\\x22"), ("\\n", "\\x0A"), ("\\r", "\\x0D"), ("\\t", "\\x09"))
 
@@ -87,6 +86,8 @@ def _given(text: str) -> str:
 _USER = "if(length(who) = 3, who[3], arrayStringConcat(arraySlice(who, 3), ' '))"
 # A first word that is no address may be a virtual host (Apache's vhost_combined): the address follows it.
 _ADDRESS = "coalesce(toIPv6OrNull(who[1]), toIPv6OrNull(who[2]), toIPv6('::'))"
+_NUMERIC = "isNotNull(toIPv6OrNull(who[1]))"
+_EMPTY = "CAST(map(), 'Map(String, String)')"
 _ABSOLUTE = "position(target, '://') > 0 AND NOT startsWith(target, '/')"
 _PLACE = f"if({_ABSOLUTE}, path(target), target)"
 
@@ -106,5 +107,6 @@ _COLUMNS: dict[str, str] = {
     "request_id": "''",
     "user_name": _given(_USER),
     "body": "if(sane, '', line)",
-    "attributes": f"if(rest = '' AND isNotNull(toIPv6OrNull(who[1])), CAST(map(), '{_TEXTS}'), CAST(map('extra', trim(rest), 'client', who[1]), '{_TEXTS}'))",  # noqa: E501
+    "attributes": f"if(rest = '' AND {_NUMERIC}, {_EMPTY}, mapFilter((name, value) -> value != '', "
+    f"map('extra', trim(rest), 'client', if({_NUMERIC}, '', who[1]))))",
 }

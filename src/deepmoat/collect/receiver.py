@@ -85,3 +85,12 @@ def lines(data: bytes) -> list[bytes]:
     """
     parts = data.split(b"\n")
     return [p + b"\n" for p in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+
+
+def counted(body: bytes, kind: type[msgspec.Struct]) -> Checked:
+    """Lines of our own that are each a ``kind``: all of them, or none and why."""
+    try:
+        records = len(msgspec.json.Decoder(kind).decode_lines(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        return Checked(b"", 0, (Refusal(1, str(exc)),))
+    return Checked(body if records else b"", records)

@@ -43,7 +43,7 @@ _TOKENS = (
     r"AIza[0-9A-Za-z_-]{30,}",
     r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
 )
-_EMAIL = r"[A-Za-z0-9._%+-]{1,64}(?:@|%40)[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.)+[A-Za-z]{2,24}"
+_EMAIL = r"[A-Za-z0-9._%+-]+(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z]+"
 _CARD = r"[2-6][0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{1,7}|3[47][0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{5}"
 
 # One of these stands in everything above, in any case.
@@ -54,7 +54,7 @@ _SECRET_WORDS = (
     *("github_pat_", "xox", "aiza", "eyj"),
 )
 _PERSONAL_WORDS = ("@", "%40")
-_NUMBER = r"[2-6][0-9]{3}[ -]?[0-9]{4,6}[ -]?[0-9]{4}"
+_NUMBER = r"\b[2-6][0-9]{3}[ -]?[0-9]{4,6}[ -]?[0-9]{4}"
 _SENSITIVE_NAME = rf"(?i)(?:^|[._-]){_FIELD}$"
 
 
@@ -74,10 +74,12 @@ class Redaction(NamedTuple):
 
     def texts(self, texts: str, names: int) -> str:
         """The array ``texts`` with each match hashed; the first ``names`` keep what is personal."""
-        found = f"arrayMap(text -> {_secret('text')}, {texts})" if self.secrets else texts
+        secret = f"if({Redaction(personal=False).hot('text')}, {_secret('text')}, text)"
+        found = f"arrayMap(text -> {secret}, {texts})" if self.secrets else texts
         if not self.personal:
             return found
-        clean = f"if(place <= {names}, text, {_personal('text')})"
+        hot = Redaction(secrets=False).hot("text")
+        clean = f"if(place > {names} AND {hot}, {_personal('text')}, text)"
         return f"arrayMap((text, place) -> {clean}, {found}, arrayEnumerate({texts}))"
 
     def values(self, names: str, values: str, clean: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from deepmoat.collect.receiver import Checked, Receiver, Refusal
+from deepmoat.collect.receiver import Checked, Receiver, counted
 from deepmoat.collect.rows import loads
 from deepmoat.kit.spool import Stream
 from deepmoat.store.logs.load import Load
@@ -20,11 +20,7 @@ class Records(Receiver):
     SAMPLE = b'{"time": 1735725600.5, "http_request_method": "GET", "client_address": "192.0.2.1"}\n'
 
     def check(self, body: bytes, now: float, logstore: str = "app") -> Checked:
-        records = msgspec.json.Decoder(_Timed).decode_lines
-        try:
-            return Checked(body, len(records(body)))
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            return Checked(b"", 0, (Refusal(1, str(exc)),))
+        return counted(body, _Timed)
 
     def loads(self, stream: Stream) -> Sequence[Load]:
         return loads(self.context, stream)

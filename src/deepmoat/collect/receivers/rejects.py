@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from deepmoat.collect.plan import Plan
-from deepmoat.collect.receiver import Checked, Receiver, Refusal
+from deepmoat.collect.receiver import Checked, Receiver, counted
 from deepmoat.kit.spool import Stream
 from deepmoat.store.logs.load import Load
 from deepmoat.store.logs.loader import Reject
@@ -30,10 +28,7 @@ class Rejects(Receiver):
     )
 
     def check(self, body: bytes, now: float, logstore: str = "app") -> Checked:
-        try:
-            return Checked(body, len(msgspec.json.Decoder(Reject).decode_lines(body)))
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            return Checked(b"", 0, (Refusal(1, str(exc)),))
+        return counted(body, Reject)
 
     def loads(self, stream: Stream) -> Sequence[Load]:
         return (_PLAN.load(self.context, stream),)
