@@ -83,6 +83,7 @@ class _Edge:
         self.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.spool = Spool(data / "spool" / self.name, whole=lambda _: whole_lines)
         self.full = self.ended = False
+        self.waiting = 0
         self.tasks: Any = None
 
     async def serve(self, stop: asyncio.Event, listening: "asyncio.Future[int] | None") -> None:
@@ -148,7 +149,12 @@ class _Edge:
         while True:
             well = await self._ask(backend)
             backend.health.succeeded() if well else backend.health.failed()
-            gauge("deepmoat_edge_backend_healthy", float(backend.health.healthy), backend=backend.address)
+            gauge(
+                "deepmoat_edge_backend_healthy",
+                float(backend.health.healthy),
+                backend=backend.address,
+                worker=self.name,
+            )
             await asyncio.sleep(self.settings.health.every)
 
     async def _ask(self, backend: Backend) -> bool:
@@ -234,7 +240,7 @@ class _Edge:
                 self.worker.settle(now)
             await asyncio.to_thread(self.write, self.worker.journal.take(), now)
             if second:
-                await asyncio.to_thread(self.write_meters)
+                await asyncio.to_thread(self.write_meters, self.measure())
 
     def write(self, records: Mapping[str, Sequence[msgspec.Struct]], now: float) -> None:
         """Append, sync and seal; what the disk does not take is counted and let go: traffic comes first."""
@@ -250,15 +256,21 @@ class _Edge:
         except MoatError:
             drop("edge", "disk_full", count)
 
-    def write_meters(self) -> None:
-        """Write this process's meters where core finds them, and see how full the spool is."""
-        size = self.spool.size()
-        self.full = size > self.settings.limits.spool_bytes
-        gauge("deepmoat_edge_spool_bytes", size)
-        gauge("deepmoat_edge_connections", len(self.worker.clients))
-        gauge("deepmoat_edge_actions_in_force", self.actions.orders.in_force(_now()))
+    def measure(self) -> bytes:
+        """All meters of this process as JSON. Taken in the loop: nobody counts meanwhile."""
+        clients = self.worker.clients
+        gauge("deepmoat_edge_spool_bytes", self.waiting, worker=self.name)
+        gauge("deepmoat_edge_connections", len(clients), worker=self.name)
+        gauge("deepmoat_edge_requests_in_flight", sum(c.busy for c in clients), worker=self.name)
+        gauge("deepmoat_edge_actions_in_force", self.actions.orders.in_force(_now()), worker=self.name)
+        return msgspec.json.encode(snapshot())
+
+    def write_meters(self, meters: bytes) -> None:
+        """Put ``meters`` where core finds them, and see how full the spool is."""
+        self.waiting = self.spool.size()
+        self.full = self.waiting > self.settings.limits.spool_bytes
         try:
-            write_atomically(self.run / f"meters-{self.name}.json", msgspec.json.encode(snapshot()))
+            write_atomically(self.run / f"meters-{self.name}.json", meters)
         except OSError:
             drop("edge", "meters_unwritten")
 

@@ -563,6 +563,11 @@ class Client:
         exchange.keep_alive = False
         self._fail(exchange, reason)
 
+    @property
+    def busy(self) -> bool:
+        """Is a request under way?"""
+        return self._exchange is not None
+
     def abort(self) -> None:
         """End the connection now, whatever is under way."""
         self._transport.abort()

@@ -29,6 +29,10 @@ class Guest(Protocol):
 
     deadline: float
 
+    @property
+    def busy(self) -> bool:
+        """Is a request under way?"""
+
     def dialed(self, exchange: Exchange, upstream: Upstream) -> None:
         """A connection for ``exchange`` is there."""
 
