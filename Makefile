@@ -34,14 +34,16 @@ unit: setup
 	$(BIN)/pytest -q -ra
 
 soak: setup  ## long runs: more kills, more random input
-	HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q -ra -m "soak or not soak" --soak
+	HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q -ra
 
 bench: setup  ## us beside the program a user would pick; prints ratios
 	$(BIN)/python bench/ingest.py
 	$(BIN)/python bench/edge.py
+	$(BIN)/python bench/scan.py
 
 docs: setup  ## rewrite the generated reference
 	$(BIN)/deepmoat reference docs/reference
+	$(BIN)/python -m deepmoat.detect.describe > docs/detectors.md
 
 lock: setup  ## pin again from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra dev pyproject.toml -o requirements.lock

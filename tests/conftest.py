@@ -1,12 +1,17 @@
 """One embedded ClickHouse for the whole test process: chDB opens one path per process."""
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from deepmoat.model import LOGSTORES
 from deepmoat.store.logs.database import Database, Limits, LogSettings
+
+settings.register_profile("usual", deadline=None)
+settings.register_profile("soak", deadline=None, max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from deepmoat.app.cache import cache_folder
 from deepmoat.app.scan.report import File
 from deepmoat.app.settings import Moat
@@ -18,11 +20,12 @@ from deepmoat.kit.errors import ConfigError
 from deepmoat.kit.spool import Spool, Stream, sealed
 from deepmoat.model import LOGSTORES
 from deepmoat.query.door import Door
-from deepmoat.store.logs.database import Database
+from deepmoat.store.logs.database import Database, LogSettings
 from deepmoat.store.logs.loader import Loader
 
 Progress = Callable[[str, int, int], None]
 CHUNK = 32 << 20
+PATIENCE_SECONDS = 600.0
 _SAMPLE = 1 << 16
 
 
@@ -35,7 +38,7 @@ def temporary(moat: Moat, progress: Progress = silent) -> Iterator["Store"]:
     """A store for as long as the block lasts."""
     with tempfile.TemporaryDirectory(prefix="deepmoat-") as folder:
         progress("opening a temporary store", 0, 0)
-        database = Database(moat.store.logs, folder=Path(folder))
+        database = Database(_patient(moat.store.logs), folder=Path(folder))
         try:
             country.install(database, cache_folder())
             for name in LOGSTORES:
@@ -45,6 +48,13 @@ def temporary(moat: Moat, progress: Progress = silent) -> Iterator["Store"]:
             store.spool.close()
         finally:
             database.close()
+
+
+def _patient(settings: LogSettings) -> LogSettings:
+    """The same, for somebody who waits: a whole file is asked at once, by one person."""
+    seconds = max(settings.limits.seconds, PATIENCE_SECONDS)
+    limits = msgspec.structs.replace(settings.limits, seconds=seconds, rows_read=0)
+    return msgspec.structs.replace(settings, url="", limits=limits)
 
 
 class Store:
