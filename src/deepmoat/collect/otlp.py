@@ -245,6 +245,7 @@ def _columns(logstore: str) -> dict[str, str]:
     shared = _SHARED if logstore == "app" else "shared"
     both = f"arrayConcat(own, {shared})"
     attributes = f"mapFromArrays({both}.key, arrayMap(x -> {_text('x.value')}, {both}))"
+    attributes = f"if(event = '', {attributes}, mapUpdate({attributes}, map('event.name', event)))"
     time = "fromUnixTimestamp64Nano(toInt64(if(at = 0, seen, at)), 'UTC')"
     columns = {"time": time, "body": _text("content"), "attributes": attributes}
     return columns | (_APP if logstore == "app" else _named(logstore, both))

@@ -30,11 +30,12 @@ _FIELDS = (
     (r"\b(?:set-)?cookie\s*:\s*|\bauthorization\s*:\s*", r"[^\r\n\"'\x01\x02]+"),
     (rf"{_ASSIGN}\\?\"", r"(?:\\[^\x01\x02]|[^\"\\\x01\x02])+"),
     (rf"{_ASSIGN}\\?'", r"(?:\\[^\x01\x02]|[^'\\\x01\x02])+"),
-    (rf"{_ASSIGN}(?:(?:bearer|basic)\s+)?|\b(?:bearer|basic)\s+", r"[^\s\"'&;<>\x01\x02]+"),
+    (rf"{_ASSIGN}(?:(?:bearer|basic)\s+)?", r"[^\s\"'&;<>\x01\x02]+"),
 )
 _TOKENS = (
+    r"(?i:\bbearer\s+)[A-Za-z0-9._~+/=-]{8,}",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
-    r"sk-[A-Za-z0-9_-]{16,}",
+    r"\bsk-[A-Za-z0-9_-]{16,}",
     r"AKIA[0-9A-Z]{16}",
     r"LTAI[0-9A-Za-z]{12,}",
     r"gh[pousr]_[A-Za-z0-9]{20,}",
