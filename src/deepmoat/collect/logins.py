@@ -19,9 +19,9 @@ def happened(context: Context) -> str:
 
 
 def mentioned(context: Context, text: str) -> str:
-    """A cheap condition: does ``text`` name a login path at all?"""
-    paths = ", ".join(map(literal, context.settings.login_paths))
-    return f"multiSearchAny({text}, [{paths}])" if paths else "0"
+    """A cheap condition: does ``text`` name the end of a login path at all?"""
+    words = ", ".join(literal(word.decode()) for word in _words(context))
+    return f"multiSearchAny({text}, [{words}])" if words else "0"
 
 
 def plan(context: Context, table: str, form: str, structure: str) -> Plan:
@@ -32,7 +32,8 @@ def plan(context: Context, table: str, form: str, structure: str) -> Plan:
 
 def _words(context: Context) -> tuple[bytes, ...]:
     """The last parts of the login paths: JSON may escape a slash, and nothing else of a path."""
-    return tuple(sorted({path.rpartition("/")[2].encode() for path in context.settings.login_paths}))
+    ends = {path.rpartition("/")[2].encode() for path in context.settings.login_paths}
+    return tuple(sorted(end for end in ends if not any(other in end for other in ends - {end})))
 
 
 _COLUMNS = {

@@ -21,6 +21,13 @@ _NAMES = frozenset({"user_name", "user_agent_original"})
 # Ours, or from a small set that the reader has made sure of.
 _OWN = frozenset({"source", "client_country", "trace_id", "span_id"})
 
+_SETTINGS: dict[str, str | int] = {
+    # ``f(x) AS x`` reads the file's x, and nobody else's ``AS x``.
+    "prefer_column_name_to_alias": 1,
+    # The optimiser pushes the conditions down and then parses every line twice (measured: a third of the time).
+    "query_plan_enable_optimizations": 0,
+}
+
 
 class Plan(msgspec.Struct, frozen=True):
     """How a file becomes rows of a logstore, before what all plans have in common.
@@ -63,7 +70,7 @@ class Plan(msgspec.Struct, frozen=True):
             tuple(final),
             f"SELECT {', '.join(final.values())} FROM ({rows})",  # noqa: S608
             {"redaction_key": context.key},
-            {"prefer_column_name_to_alias": 1, **self.settings},
+            {**_SETTINGS, **self.settings},
             self.words,
         )
 

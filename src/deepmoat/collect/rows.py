@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from deepmoat.collect.logins import mentioned
 from deepmoat.collect.logins import plan as login_plan
 from deepmoat.collect.plan import Plan
 from deepmoat.collect.receiver import Context
@@ -99,18 +100,26 @@ def plan(logstore: str) -> Plan:
 
 
 def logins(context: Context) -> Plan:
-    """The second Load of access rows: a login that the edge itself refused says nothing about the account."""
-    columns = [c for c in LOGSTORES["access"].columns if c.name in _LOGIN]
-    structure = ", ".join(f"{c.name} {_READ.get(c.type, c.type)}" for c in columns)
-    address = "toIPv6OrDefault(client_address) AS client_address"
-    table = f"(SELECT * REPLACE ({address}) FROM {{file}} WHERE verdict IN ('', 'pass'))"  # noqa: S608
-    found = login_plan(context, table, "JSONEachRow", structure)
-    return msgspec.structs.replace(found, settings=SETTINGS | {"input_format_skip_unknown_fields": 1})
+    """The second Load of access rows: a login that the edge itself refused says nothing about the account.
+
+    Few lines name a login path, so they are read as lines, and only those are parsed.
+    """
+    fields = "\n".join(f"JSONExtract(line, '{name}', '{kind}') AS {name}," for name, kind in _LOGIN.items())
+    time = (
+        "parseDateTime64BestEffortOrZero(trim(BOTH '\"' FROM JSONExtractRaw(line, 'time')), 9, 'UTC') AS time"
+    )
+    address = "toIPv6OrDefault(JSONExtractString(line, 'client_address')) AS client_address"
+    lines = f"SELECT line FROM {{file}} WHERE {mentioned(context, 'line')}"  # noqa: S608
+    table = f"(SELECT {fields} {time}, {address} FROM ({lines}) WHERE verdict IN ('', 'pass'))"  # noqa: S608
+    return login_plan(context, table, "LineAsString", "line String")
 
 
-_LOGIN = frozenset(
-    {
-        *("time", "client_address", "http_request_method", "server_address", "url_path"),
-        *("http_response_status_code", "user_name", "request_id", "verdict"),
-    }
-)
+_LOGIN = {
+    "http_request_method": "String",
+    "server_address": "String",
+    "url_path": "String",
+    "http_response_status_code": "UInt16",
+    "user_name": "String",
+    "request_id": "String",
+    "verdict": "String",
+}

@@ -20,6 +20,7 @@ from deepmoat.store.logs.database import Database, UnreadableError
 from deepmoat.store.logs.load import Load
 
 REJECTS = Stream("rejects", "rejected")
+_SMALL = 1 << 20
 
 
 class Reader(Protocol):
@@ -60,7 +61,7 @@ class Loader:
         """Load and unlink. TransientError leaves the segment as it was, to try again."""
         rejects: dict[int, bytes] = {}
         for load in self._loads(segment):
-            if load.words and not load.concerns(segment.path.read_bytes()):
+            if self._needless(load, segment.path):
                 continue
             try:
                 self.database.load(load, segment.path, segment.token)
@@ -71,6 +72,11 @@ class Loader:
         count("deepmoat_store_segments_total", receiver=segment.stream.receiver)
         gauge("deepmoat_store_load_lag_seconds", max(0.0, now - segment.born))
         segment.path.unlink()
+
+    @staticmethod
+    def _needless(load: Load, path: Path) -> bool:
+        """Is the statement sure to give no row? Asked of small files: large ones ClickHouse searches faster."""
+        return bool(load.words) and path.stat().st_size < _SMALL and not load.concerns(path.read_bytes())
 
     def _loads(self, segment: Segment) -> list[Load]:
         """The receiver's Loads, told which segment this is and when it was born.
