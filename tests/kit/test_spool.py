@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmoat.kit.errors import TransientError
+from deepmoat.kit.errors import ConfigError, TransientError
 from deepmoat.kit.spool import Spool, Stream, parse_name, recover, sealed, whole_lines
 
 LINES = Stream("ndjson", "access", "a~b/ü")
@@ -134,3 +135,50 @@ def test_while_one_segment_waits_the_next_one_grows(tmp_path: Path) -> None:
     for segment in sealed(tmp_path):
         segment.path.unlink()
     assert own.seal(older_than=9.0) == 1
+
+
+def test_a_clock_set_back_ends_what_grows(tmp_path: Path) -> None:
+    own = spool(tmp_path)
+    own.append(LINES, b"1\n", 7200.0)
+    assert own.seal(older_than=7199.5) == 0
+    assert own.seal(older_than=3600.0) == 1, "an hour back: nobody waits an hour for its records"
+    own.append(LINES, b"2\n", 3601.0)
+    assert own.seal(older_than=3600.5) == 0
+
+
+def test_a_segment_is_never_larger_than_one_load_can_be(tmp_path: Path) -> None:
+    own = spool(tmp_path)
+    own.append(LINES, b"1\n", 1.0)
+    assert own.seal(older_than=1.0) == 1
+    for _ in range(32):
+        own.append(LINES, b"x" * ((1 << 20) - 1) + b"\n", 2.0)
+        assert own.seal(older_than=1.5) == (own.growing() == 0)
+    assert own.growing() == 0, "one waits, but 32 MiB are enough"
+
+
+def test_a_segment_that_cannot_be_sealed_now_is_sealed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = spool(tmp_path)
+    own.append(LINES, b"1\n", 1.0)
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(TransientError, match="Input/output error"):
+            own.seal()
+    own.append(LINES, b"2\n", 2.0)
+    assert own.seal() == 1
+    assert [s.path.read_bytes() for s in sealed(tmp_path)] == [b"1\n2\n"]
+
+
+@pytest.mark.parametrize("name", ["00000000000000000001~gone~access~x.open", "nonsense.open", "x~a~b~c.open"])
+def test_what_nobody_can_cut_is_sealed_as_it_is(tmp_path: Path, name: str) -> None:
+    def whole(receiver: str) -> object:
+        raise ConfigError("no such receiver")
+
+    (tmp_path / name).write_bytes(b"kept")
+    assert recover(tmp_path, whole) == 1  # type: ignore[arg-type]
+    assert [p.read_bytes() for p in tmp_path.glob("*.seg")] == [b"kept"]

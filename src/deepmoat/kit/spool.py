@@ -20,10 +20,11 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from deepmoat.kit.errors import TransientError
+from deepmoat.kit.errors import ConfigError, TransientError
 
 _EVER = float("inf")
 _LONGEST = 3600.0
+_LARGEST = 32 << 20
 Whole = Callable[[bytes], int]
 """Given a segment's bytes, the length of its leading run of whole records."""
 
@@ -56,7 +57,10 @@ class Segment(msgspec.Struct, frozen=True):
 def parse_name(path: Path) -> Segment:
     """The segment behind a file name; ValueError where it is none."""
     _, receiver, logstore, source = path.stem.split("~", 3)
-    return Segment(path, Stream(receiver, logstore, unquote(source)))
+    segment = Segment(path, Stream(receiver, logstore, unquote(source)))
+    if segment.born < 0:
+        raise ValueError(path.name)
+    return segment
 
 
 class _Open:
@@ -90,6 +94,7 @@ class Spool:
         self._open: dict[Stream, _Open] = {}
         self._fresh = False
         self._last = 0
+        self._asked = 0.0
 
     def append(self, stream: Stream, data: bytes, now: float) -> None:
         """Write whole records; not yet durable. Raises TransientError (507) when the disk is full."""
@@ -130,16 +135,23 @@ class Spool:
         """Close segments born before ``older_than`` or larger than ``larger_than`` bytes; how many.
 
         While an older segment of the same stream still waits to be loaded, age alone closes none: a core
-        that is behind gets fewer and larger segments, which it loads at less cost. An hour is the end of any:
-        times are judged by when their segment was begun.
+        that is behind gets fewer and larger segments, which it loads at less cost. An hour is the end of any,
+        because times are judged by when their segment was begun, and so are 32 MiB, because a segment is
+        loaded as one. When the clock was set back nobody knows how old a segment is: all are closed.
+
+        Raises TransientError (507) when the disk does not take it; what is not closed then stays open.
         """
-        waiting = {_stream_part(path) for path in self.folder.glob("*.seg")} if older_than < _EVER else set()
+        everything = older_than == _EVER or older_than < self._asked
+        self._asked = self._asked if older_than == _EVER else older_than
+        waiting = set() if everything else {_stream_part(path) for path in self.folder.glob("*.seg")}
+        most = min(larger_than or _LARGEST, _LARGEST)
         due = [
             (stream, segment)
             for stream, segment in self._open.items()
             if segment.size
             and (
-                segment.size >= larger_than > 0
+                everything
+                or segment.size >= most
                 or segment.born <= older_than - _LONGEST
                 or (segment.born <= older_than and _stream_part(segment.path) not in waiting)
             )
@@ -147,9 +159,7 @@ class Spool:
         if due:
             self.sync()
         for stream, segment in due:
-            del self._open[stream]
-            os.close(segment.descriptor)
-            segment.path.rename(segment.path.with_suffix(".seg"))
+            self._end(stream, segment)
         return len(due)
 
     def size(self) -> int:
@@ -164,6 +174,14 @@ class Spool:
             segment.path.unlink()
         self._open.clear()
         os.close(self._lock)
+
+    def _end(self, stream: Stream, segment: _Open) -> None:
+        try:
+            segment.path.rename(segment.path.with_suffix(".seg"))
+        except OSError as exc:
+            raise disk_trouble(exc, self.folder) from exc
+        del self._open[stream]
+        os.close(segment.descriptor)
 
     def _cut(self, stream: Stream, segment: _Open, size: int) -> None:
         """Forget what was written after the first ``size`` bytes; an empty segment is none."""
@@ -202,10 +220,13 @@ def unloaded(folder: Path) -> Iterator[Segment]:
 
 
 def recover(folder: Path, whole: Callable[[str], Whole]) -> int:
-    """Seal what a dead process left open, cut back to its last whole record; how many segments."""
+    """Seal what a dead process left open, cut back to its last whole record; how many segments.
+
+    One whose records nobody here can tell apart is sealed as it is: its loader sets it aside.
+    """
     left = sorted(folder.glob("*.open"))
     for path in left:
-        keep = whole(parse_name(path).stream.receiver)(path.read_bytes())
+        keep = _kept(path, whole)
         if not keep:
             path.unlink()
             continue
@@ -216,6 +237,15 @@ def recover(folder: Path, whole: Callable[[str], Whole]) -> int:
     if left:
         sync_folder(folder)
     return len(left)
+
+
+def _kept(path: Path, whole: Callable[[str], Whole]) -> int:
+    """How many of an open segment's bytes are whole records, as far as that can be known."""
+    try:
+        find = whole(parse_name(path).stream.receiver)
+    except (ValueError, ConfigError):
+        return path.stat().st_size
+    return find(path.read_bytes())
 
 
 def whole_lines(data: bytes) -> int:
