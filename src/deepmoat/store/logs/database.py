@@ -24,8 +24,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from deepmoat.kit.errors import ConfigError, MoatError, QueryError, TransientError
 from deepmoat.kit.settings import Settings
-from deepmoat.kit.spool import lock
+from deepmoat.kit.spool import disk_trouble, lock
 from deepmoat.model import LOGSTORES, Result
+from deepmoat.store.logs import tokens
 from deepmoat.store.logs.load import Load
 from deepmoat.store.logs.migrate import Migration, migrate, migrations
 
@@ -81,6 +82,8 @@ class Database:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.backups = self.path / "backups"
         self._lock = lock(self.path)
+        tokens.forget(self.path.glob("store/*/*"))
+        self._tables: dict[str, Path] = {}
         self._write = threading.Lock()
         self._writer = self._connect({}, database=None)
         self._writer.command(f"CREATE DATABASE IF NOT EXISTS {NAME}")
@@ -123,6 +126,10 @@ class Database:
                 self._writer.command(statement, parameters=named or None)
         except ClickHouseError as exc:
             raise _load_error(exc) from exc
+        try:
+            tokens.sync(self._table(load.logstore))
+        except OSError as exc:
+            raise disk_trouble(exc, self.path) from exc
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
         """Run a checked SELECT on a read-only connection within the limits.
@@ -153,6 +160,16 @@ class Database:
         with self._write:
             self._writer.close()
         os.close(self._lock)
+
+    def _table(self, logstore: str) -> Path:
+        """The folder of a logstore's parts."""
+        if logstore not in self._tables:
+            asked = (
+                "SELECT data_paths[1] FROM system.tables WHERE database = {d:String} AND name = {n:String}"
+            )
+            ((place,),) = self.inspect(asked, {"d": NAME, "n": logstore}).rows
+            self._tables[logstore] = Path(str(place))
+        return self._tables[logstore]
 
     def _connect(self, settings: dict[str, Any], *, database: str | None) -> Client:
         with translated():
