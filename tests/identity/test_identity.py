@@ -9,6 +9,7 @@ from deepmoat.identity.roles import MAY, ROLES, Visitor
 from deepmoat.identity.settings import IdentitySettings
 from deepmoat.kit.errors import PeerError
 from deepmoat.store.state.database import State
+from deepmoat.store.state.keys import Keys
 from deepmoat.store.state.users import User
 
 NOW = 1_769_482_800.0
@@ -230,3 +231,10 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else() -> None:
             assert caught.value.status == 403
     assert asked == len(ROLES) * len(everything) > 20
     assert MAY["ingest"] == {"ingest"}, "an ingestion key reads nothing"
+
+
+def test_a_clock_set_back_remembers_no_key_for_longer(identity: Identity, state: State) -> None:
+    key, secret = identity.make_key("a sender", "ingest", "me", 10_000.0)
+    assert identity.key(secret, 10_000.0)
+    Keys(state).revoke(key.prefix, 10_000.5)  # another process does
+    assert identity.key(secret, 6_400.0) is None

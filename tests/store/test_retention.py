@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepmoat.store.logs.database import Database
-from deepmoat.store.logs.retention import Keep, Part, RetentionSettings, enforce, surplus
+from deepmoat.store.logs.retention import Keep, Part, RetentionSettings, _drop, _parts, enforce, surplus
 
 NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
 PARTS = st.lists(
@@ -29,9 +29,26 @@ def test_what_stays_fits_and_is_younger_than_what_goes(parts: list[Part], days: 
     for part in doomed:
         stays.remove(part)
     assert sum(p.bytes for p in stays) <= size
-    assert all((NOW.date() - p.day).days < days for p in stays)
+    assert all((NOW.date() - p.day).days <= days for p in stays)
     if doomed and stays:
         assert max((p.day, p.block) for p in doomed) <= min((p.day, p.block) for p in stays)
+
+
+def test_no_record_younger_than_the_days_asked_for_goes_by_age() -> None:
+    midnight = datetime(2026, 5, 10, 0, 0, 1, tzinfo=UTC)
+    parts = [Part("access", str(day), date(2026, 5, day), day, 1, 1) for day in (8, 9, 10)]
+    assert [p.name for p, _ in surplus(parts, Keep(days=1), midnight)] == ["8"]
+    assert [p.name for p, _ in surplus(parts, Keep(days=2), midnight)] == []
+
+
+def test_a_part_that_is_gone_keeps_no_other_from_going(database: Database) -> None:
+    fill(database, "2026-03-01", 10)
+    fill(database, "2026-03-02", 10)
+    parts = [p for p in _parts(database) if p.logstore == "access"]
+    merged = Part("access", "20260301_9_9_9", date(2026, 3, 1), 9, 1, 1)
+    doomed = [(part, "age") for part in (merged, *parts)]
+    assert _drop(database, doomed) == 20
+    assert database.scalar("SELECT count() FROM access") == 0
 
 
 def fill(database: Database, day: str, rows: int) -> None:

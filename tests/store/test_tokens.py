@@ -15,7 +15,8 @@ from deepmoat.store.logs.database import Database, LogSettings
 from deepmoat.store.logs.load import Load
 data = Path(sys.argv[1])
 (data / "segment").write_bytes(b'{"time": 1770000000, "body": "x"}\\n' * 10)
-load = Load("app", "JSONEachRow", "time Float64, body String", ("time", "body"), "SELECT time, body FROM {file}")
+structure, columns = "time Float64, body String", ("time", "body")
+load = Load("app", "JSONEachRow", structure, columns, "SELECT time, body FROM {file}")
 database = Database(LogSettings(), folder=data)
 database.load(load, data / "segment", "token")
 print(database.scalar("SELECT count() FROM app"), flush=True)

@@ -1,4 +1,4 @@
-"""Housekeeping: what core does every minute besides."""
+"""Housekeeping: what core does twice a minute besides."""
 
 import asyncio
 import logging

@@ -29,9 +29,9 @@ def due(detectors: Sequence[Detector[Any]], now: datetime, last: Mapping[str, da
     """What to run at ``now``; ``last`` is when each was last run, by name (absent: never).
 
     Every period of a detector begins at a place of its own, so a look at any time within it finds the
-    detector due exactly once.
+    detector due exactly once. A clock that was set back is in another period, too.
     """
-    ready = (d for d in detectors if d.name not in last or _period(d, last[d.name]) < _period(d, now))
+    ready = (d for d in detectors if d.name not in last or _period(d, last[d.name]) != _period(d, now))
     return tuple(Due(d, *window(d, now)) for d in ready)
 
 

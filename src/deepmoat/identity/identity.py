@@ -214,7 +214,7 @@ class Identity:
     def _remembered(self, secret: str, now: float) -> _Checked | None:
         with self._lock:
             known = self._checked.get(digest(secret))
-        return known if known and now < known.until else None
+        return known if known and now < known.until <= now + REMEMBERED else None  # the clock may go back
 
     def _remember(self, secret: str, checked: _Checked, ended: int) -> Visitor:
         """Unless something ended since ``ended`` was read: it may have been this one."""
