@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ ACCESS = Stream("records", "access", "edge-0")
 
 
 @pytest.fixture
-def intake(database: Database, tmp_path: Path) -> Intake:
+def intake(database: Database, tmp_path: Path) -> Iterator[Intake]:
     country.install(database, tmp_path / "cache", blocks=["81.2.69.0/24"])
     readers = Readers(CollectSettings(), b"k" * 32)
     loader = Loader(database, readers.get, tmp_path / "scratch")
     (tmp_path / "spool").mkdir()
-    return Intake(loader, readers, tmp_path / "spool")
+    yield Intake(loader, readers, tmp_path / "spool")
+    database.command("TRUNCATE TABLE country_ranges")  # for tests that want other ranges
 
 
 def line(n: int) -> bytes:
@@ -62,12 +64,19 @@ def test_what_nobody_can_read_is_set_aside_and_counted(intake: Intake) -> None:
     folder = intake.spools / "core"
     folder.mkdir()
     before = dropped("intake", "segment_set_aside")
-    for name in ("00000000000000000001~nobody~access~x.seg", "nonsense.seg"):
+    names = [
+        "00000000000000000001~nobody~access~x.seg",
+        "00000000000000000001~records~nologstore~x.seg",
+        "00000000000000000001~ndjson~nologstore~x.seg",
+        "x~records~access~x.seg",
+        "nonsense.seg",
+    ]
+    for name in names:
         (folder / name).write_bytes(b"kept\n")
     assert intake.pass_over() == 0
     kept = sorted((intake.spools / QUARANTINE).iterdir())
-    assert [p.read_bytes() for p in kept] == [b"kept\n", b"kept\n"]
-    assert dropped("intake", "segment_set_aside") == before + 2
+    assert [p.read_bytes() for p in kept] == [b"kept\n"] * len(names)
+    assert dropped("intake", "segment_set_aside") == before + len(names)
 
 
 def test_the_thread_loads_and_stops(intake: Intake) -> None:
@@ -88,3 +97,39 @@ def test_a_bug_while_loading_is_told_and_not_survived(intake: Intake) -> None:
     intake.start(told.append)
     intake._thread.join(10)
     assert len(told) == 1 and not intake._thread.is_alive() and len(list(intake.spools.glob("*/*.seg"))) == 1
+
+
+def test_a_spool_that_is_far_behind_holds_up_no_other(intake: Intake) -> None:
+    for name, segments in (("core", 6), ("edge-0", 2), ("edge-1", 1)):
+        spool = owned(intake, name)
+        for n in range(segments):
+            spool.append(ACCESS, line(n), 1.0 + n)
+            spool.seal()
+        spool.close()
+    order: list[str] = []
+    load = intake.loader.load
+    intake.loader.load = lambda segment, now: (  # type: ignore[method-assign]
+        order.append(segment.path.parent.name),
+        load(segment, now),
+    )[1]
+    assert intake.pass_over() == 9 and count(intake) == 9
+    assert order[:5] == ["core", "edge-0", "edge-1", "core", "edge-0"]
+
+
+def test_a_large_backlog_does_not_hold_up_the_end(intake: Intake) -> None:
+    spool = owned(intake, "core")
+    for n in range(30):
+        spool.append(ACCESS, line(n), 1.0 + n)
+        spool.seal()
+    spool.close()
+    load = intake.loader.load
+    intake.loader.load = lambda segment, now: (  # type: ignore[method-assign]
+        load(segment, now),
+        intake._stop.wait(0) or time.sleep(0.05),
+    )[0]
+    intake.start(lambda exc: pytest.fail(str(exc)))
+    started = time.monotonic()
+    intake.stop(0.2)
+    assert time.monotonic() - started < 1.5
+    left = len(list(intake.spools.glob("*/*.seg")))
+    assert left and count(intake) == 30 - left, "what is not loaded yet waits for the next start"

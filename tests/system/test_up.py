@@ -86,12 +86,8 @@ def test_up_serves_records_blocks_and_stops(tmp_path: Path, backend: int) -> Non
         assert time.monotonic() - begin < 1.0
         assert through(moat, "81.2.69.143") == 200
 
-        status, text = moat.call("/metrics", key=key)
-        assert (
-            status == 200
-            and "deepmoat_edge_requests_total" in text
-            and "deepmoat_store_segments_total" in text
-        )
+        for name in ("deepmoat_edge_requests_total", "deepmoat_store_segments_total"):
+            assert wait_for(lambda name=name: name in moat.call("/metrics", key=key)[1])  # type: ignore[misc]
         status, seconds = moat.stop()
         assert status == 0 and seconds < 10
 
