@@ -1,6 +1,7 @@
 """The committer answers when records are durable, and shares one sync among those who wait."""
 
 import asyncio
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -134,3 +135,20 @@ def test_one_folder_has_one_owner(tmp_path: Path) -> None:
             Committer(tmp_path, READERS, CollectSettings())
 
     serve(tmp_path, work)
+
+
+def test_a_spool_that_was_full_takes_records_again_once_it_is_loaded(tmp_path: Path) -> None:
+    left = tmp_path / "00000000000000000001-00000000~plain~app~one.seg"
+    left.write_bytes(b"x" * 200)  # a core that died at its limit left this
+
+    async def work(committer: Committer) -> None:
+        with pytest.raises(TransientError, match="spool is full"):
+            await committer.commit(APP, b"a\n")
+        left.unlink()  # the loader did that
+        async with asyncio.timeout(5):
+            while not held(tmp_path):
+                with contextlib.suppress(TransientError):
+                    await committer.commit(APP, b"a\n")
+                await asyncio.sleep(0.01)
+
+    serve(tmp_path, work, CollectSettings(spool_bytes=100))

@@ -9,18 +9,21 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from deepmoat.collect.readers import Readers
 from deepmoat.kit.errors import MoatError, TransientError
 from deepmoat.kit.meters import count, drop, gauge
 from deepmoat.kit.spool import Segment, lock, parse_name, recover, unloaded
+from deepmoat.model import LOGSTORES
 from deepmoat.store.logs.loader import Loader
 
 log = logging.getLogger("deepmoat.intake")
 QUARANTINE = "quarantine"
 POLL_SECONDS = 0.05
+STOP_SECONDS = 1.5
 ORPHANS_SECONDS = 10.0
 
 
@@ -30,6 +33,7 @@ class Intake:
     def __init__(self, loader: Loader, readers: Readers, spools: Path) -> None:
         self.loader, self.readers, self.spools = loader, readers, spools
         self._stop = threading.Event()
+        self._end = float("inf")
         self._round = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._failed: Callable[[BaseException], None] = lambda exc: None
@@ -40,8 +44,9 @@ class Intake:
         self.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Load what is sealed, then end."""
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Load what is sealed, for at most about ``seconds``, then end. The rest is there at the next start."""
+        self._end = time.monotonic() + seconds
         self._stop.set()
         self._thread.join()
         self.pass_over()
@@ -49,9 +54,12 @@ class Intake:
     def pass_over(self) -> int:
         """Load every sealed segment once; how many were loaded."""
         with self._round:
-            return sum(
-                self._segment(path) for folder in self._folders() for path in sorted(folder.glob("*.seg"))
-            )
+            loaded = 0
+            for path in self._sealed():
+                if time.monotonic() > self._end:
+                    break
+                loaded += self._segment(path)
+            return loaded
 
     def drain(self, before: float, seconds: float) -> None:
         """Load until nothing begun before ``before`` waits in any spool. TransientError after ``seconds``."""
@@ -77,6 +85,11 @@ class Intake:
                 looked = time.monotonic()
             self._stop.wait(0.0 if busy else POLL_SECONDS)
 
+    def _sealed(self) -> Iterator[Path]:
+        """Sealed segments, the oldest of every spool before the next: one that is behind holds up no other."""
+        spools = [sorted(folder.glob("*.seg")) for folder in self._folders()]
+        return (path for turn in zip_longest(*spools) for path in turn if path)
+
     def _folders(self) -> list[Path]:
         return [f for f in sorted(self.spools.iterdir()) if f.is_dir() and f.name != QUARANTINE]
 
@@ -84,7 +97,8 @@ class Intake:
         try:
             segment = parse_name(path)
             self.readers.get(segment.stream.receiver)
-        except (ValueError, MoatError) as exc:
+            LOGSTORES[segment.stream.logstore]
+        except (ValueError, KeyError, MoatError) as exc:
             self._set_aside(path, str(exc))
             return 0
         return self._load(segment)

@@ -68,7 +68,7 @@ class Committer:
             async with asyncio.timeout(self.settings.seal_seconds / 4):
                 await self._wake.wait()
         except TimeoutError:
-            if not self._spool.growing():
+            if not self._size:
                 return
         self._wake.clear()
         group, self._waiting, self._coming = self._waiting, [], 0
@@ -108,7 +108,7 @@ class Committer:
         self._size += sum(len(w.data) for w, error in zip(group, errors, strict=True) if error is None)
         if group:
             count("deepmoat_collect_commits_total")
-        self._seal(now)
+        self._seal(now, idle=not group)
         return errors
 
     def _append(self, waiting: _Waiting, now: float) -> MoatError | None:
@@ -119,15 +119,19 @@ class Committer:
             return exc
         return None
 
-    def _seal(self, now: float) -> None:
-        """End the segments that are due. Their records are safe already, so an error here is no sender's."""
+    def _seal(self, now: float, *, idle: bool) -> None:
+        """End the segments that are due. Their records are safe already, so an error here is no sender's.
+
+        The loader takes segments away, so what is left is looked at now and then: when one was ended, and
+        when nobody sends (a spool that is full takes nothing, so nothing of it would ever be ended).
+        """
         due = now - self.settings.seal_seconds
         try:
             sealed = self._spool.seal(older_than=due, larger_than=self.settings.seal_bytes)
         except (MoatError, OSError):
             drop("committer", "not_sealed")
             return
-        if sealed:
+        if sealed or idle:
             self._size = self._spool.size()
             gauge("deepmoat_collect_spool_bytes", self._size, spool=self._spool.folder.name)
 
