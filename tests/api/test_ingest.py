@@ -207,6 +207,29 @@ async def test_a_body_that_is_too_large_is_refused_however_it_comes(rig: Rig) ->
     assert rig.committer.taken == []
 
 
+async def test_a_body_of_too_many_lines_is_refused_before_any_of_them_is_read(rig: Rig) -> None:
+    rig.api = ApiSettings(lines=1000)
+    gzipped = {"Content-Encoding": "gzip"}
+    async with rig.client("ingest") as client:
+        at_most = await client.post("/ingest/access", content=b"{}\n" * 1000)
+        too_many = await client.post("/ingest/access", content=b"{}\n" * 1001)
+        packed = await client.post(
+            "/ingest/app?parser=plain", content=gzip.compress(b"\n" * 1001), headers=gzipped
+        )
+    assert [a.status_code for a in (at_most, too_many, packed)] == [200, 413, 413]
+    assert "1000 lines" in too_many.json()["error"]["message"]
+    assert len(rig.committer.taken) == 1
+
+
+async def test_what_a_body_inflates_to_is_counted_as_held(rig: Rig) -> None:
+    rig.api = ApiSettings(in_flight_bytes=50_000)
+    packed = gzip.compress(GOOD * 1000)
+    assert len(packed) * 5 < 50_000 < len(GOOD * 1000)
+    async with rig.client("ingest") as client:
+        answer = await client.post("/ingest/access", content=packed, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 429, answer.text
+
+
 async def test_too_many_bodies_at_once_are_told_to_wait(rig: Rig) -> None:
     rig.api = ApiSettings(in_flight_bytes=100)
     async with rig.client("ingest") as client:

@@ -11,8 +11,8 @@ from fastapi import Request
 from deepmoat.api.settings import ApiSettings
 from deepmoat.kit.errors import PeerError
 
-_SMALL = 65_536
-"""Bytes that are inflated or checked on the loop; more goes to a thread."""
+_SMALL = 4096
+"""Bytes that are inflated on the loop, to a thousand times as many at most; more goes to a thread."""
 
 
 class Held:
@@ -58,10 +58,15 @@ async def read(request: Request, settings: ApiSettings, held: Held) -> bytes:
     data = await _read(request, settings, held)
     if encoding in ("identity", ""):
         return data
-    held.add(min(len(data) * 4, settings.inflated_bytes))
-    if len(data) < _SMALL:
-        return inflate(data, settings.inflated_bytes)
-    return await to_thread.run_sync(inflate, data, settings.inflated_bytes)
+    guess = min(len(data) * 4, settings.inflated_bytes)
+    held.add(guess)
+    body = await _inflate(data, settings.inflated_bytes)
+    held.add(max(0, len(body) - guess))
+    return body
+
+
+async def _inflate(data: bytes, most: int) -> bytes:
+    return inflate(data, most) if len(data) < _SMALL else await to_thread.run_sync(inflate, data, most)
 
 
 async def _read(request: Request, settings: ApiSettings, held: Held) -> bytes:

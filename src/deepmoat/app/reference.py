@@ -3,7 +3,8 @@
 import inspect
 import json
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin, get_type_hints
+from datetime import datetime
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -70,8 +71,17 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(get_args(annotation)[0])}"
     if get_origin(annotation) is dict:
         return "table"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any"}
-    return names.get(annotation, str(annotation).replace("|", "or").replace("datetime.", ""))
+    if get_origin(annotation) is Literal:
+        return " or ".join(f'`"{choice}"`' for choice in get_args(annotation))
+    names = {
+        datetime: "time",
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        Any: "any",
+    }
+    return names.get(annotation, str(annotation).replace("|", "or"))
 
 
 def _default(field: Any) -> str:
