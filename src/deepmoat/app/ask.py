@@ -46,6 +46,7 @@ def _ask_core(asked: Asked) -> Result:
         tuple(answer["columns"]),
         [tuple(row.values()) for row in answer["rows"]],
         rows_read=answer["rows_read"],
+        bytes_read=answer["bytes_read"],
         elapsed=answer["elapsed"],
         limited=answer["limited"] or "",
     )

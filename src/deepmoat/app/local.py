@@ -83,6 +83,8 @@ def _said(status: int, body: bytes, url: str) -> QueryError | PeerError:
         message, hint, where = error["message"], error.get("hint") or "", error.get("where") or ""
     except (ValueError, KeyError, TypeError):
         message, hint, where = f"core answered {status}", "", url
+    if status == 400 and "\n" in where:  # the line of a query, and a caret under the place
+        return QueryError(f"{message}\n{where}", hint=hint)
     if status == 400:
         return QueryError(message, where=where, hint=hint)
     return PeerError(message, status=status, where=where or url, hint=hint)

@@ -9,8 +9,9 @@ class MoatError(Exception):
         self.message, self.where, self.hint = message, where, hint
 
     def __str__(self) -> str:
-        parts = [self.where, self.message, self.hint and f"hint: {self.hint}"]
-        return ": ".join(p for p in parts if p)
+        said = ": ".join(part for part in (self.where, self.message) if part)
+        between = "\n" if "\n" in self.message else ": "  # a caret stands alone on its line
+        return f"{said}{between}hint: {self.hint}" if self.hint else said
 
 
 class ConfigError(MoatError):
