@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,17 @@ REFUSED = [
     ('[edge]\nlisten = "8080"\n', "8080"),
     ('[[alert.channels]]\nkind = "pigeon"\n', "pigeon"),
     ("data = 5\n", "data"),
+    ("[api]\nbody_bytes = -1\n", "body_bytes"),
+    ('[api]\nforwarders = ["proxy"]\n', "'proxy'"),
+    ("[store.retention.every]\ndays = -1\n", "days"),
+    ("[store.retention.logstores.access]\nbytes = 0\n", "bytes"),
+    ('[store.logs]\nurl = "http://127.0.0.1:8123"\n', "not supported yet"),
+    ('[store.state]\nurl = "postgresql://db/moat"\n', "not supported yet"),
+    ('[respond]\ndetectors = ["scaner"]\n', "did you mean 'scanner'?"),
+    ('[console]\nurl = "moat.example"\n', "[console] url: not an address: 'moat.example'"),
+    ('[alert]\nconsole_url = "javascript:alert(1)"\n', "not an address"),
+    ("[identity]\nsession_idle = -1.0\n", "session_idle"),
+    ("[console]\nrefresh = 0.0\n", "refresh"),
 ]
 
 
@@ -44,6 +56,16 @@ def test_check_accepts_a_good_file(tmp_path: Path) -> None:
     path.write_text('[[edge.backends]]\naddress = "127.0.0.1:9000"\n')
     result = CliRunner().invoke(command, [str(path)])
     assert result.exit_code == 0 and "ok" in result.output
+
+
+def test_check_never_prints_the_secret_of_a_channel(tmp_path: Path) -> None:
+    from deepmoat.cli.verbs.check import command
+
+    path = tmp_path / "moat.toml"
+    path.write_text('[[alert.channels]]\nkind = "webhook"\nurl = "http://h/?k=hush1"\nsecret = "hush2"\n')
+    result = CliRunner().invoke(command, [str(path), "--json"])
+    assert result.exit_code == 0 and "hush" not in result.output
+    assert json.loads(result.output)["alert"]["channels"] == [{"kind": "webhook", "name": "webhook"}]
 
 
 def test_the_data_folder_is_beside_the_file_unless_named(tmp_path: Path) -> None:

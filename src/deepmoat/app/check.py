@@ -1,8 +1,10 @@
 """Check settings as far as that is possible without starting anything."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from deepmoat.app.settings import Moat, Place
+from deepmoat.detect.detector import DETECTORS
 from deepmoat.detect.settings import validate as validate_detect
 from deepmoat.edge.settings import endpoint
 from deepmoat.kit.addresses import Networks
@@ -52,4 +54,35 @@ def _detect(moat: Moat) -> None:
     validate_detect(moat.detect)
 
 
-CHECKS: tuple[Callable[[Moat], None], ...] = (_listen, _forwarders, _backends, _retention, _detect)
+def _respond(moat: Moat) -> None:
+    for name in moat.respond.detectors:
+        try:
+            DETECTORS.get(name)
+        except ConfigError as exc:
+            raise ConfigError(exc.message, where="[respond] detectors", hint=exc.hint) from exc
+
+
+def _urls(moat: Moat) -> None:
+    for where, url in (("[console] url", moat.console.url), ("[alert] console_url", moat.alert.console_url)):
+        parts = urlsplit(url)
+        if url and not (parts.scheme in ("http", "https") and parts.netloc):
+            raise ConfigError(
+                f"not an address: {url!r}", where=where, hint='write "https://moat.example.com"'
+            )
+    for where, url, scheme in (
+        ("[store.logs] url", moat.store.logs.url, "chdb"),
+        ("[store.state] url", moat.store.state.url, "sqlite"),
+    ):
+        if url and urlsplit(url).scheme != scheme:
+            raise ConfigError(f"{url!r} is not supported yet", where=where, hint=f"write {scheme}:///PATH")
+
+
+CHECKS: tuple[Callable[[Moat], None], ...] = (
+    _listen,
+    _forwarders,
+    _backends,
+    _urls,
+    _retention,
+    _detect,
+    _respond,
+)

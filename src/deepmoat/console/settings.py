@@ -1,5 +1,9 @@
 """Settings of ``[console]``."""
 
+from typing import Annotated
+
+import msgspec
+
 from deepmoat.kit.settings import Settings
 
 
@@ -11,4 +15,4 @@ class ConsoleSettings(Settings, frozen=True):
 
     enabled: bool = True
     url: str = ""
-    refresh: float = 2.0
+    refresh: Annotated[float, msgspec.Meta(ge=0.5)] = 2.0

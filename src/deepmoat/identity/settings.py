@@ -1,6 +1,13 @@
 """Settings of ``[identity]``."""
 
+from typing import Annotated
+
+import msgspec
+
 from deepmoat.kit.settings import Settings
+
+_Seconds = Annotated[float, msgspec.Meta(gt=0)]
+_Some = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class IdentitySettings(Settings, frozen=True):
@@ -11,10 +18,10 @@ class IdentitySettings(Settings, frozen=True):
     ``address_seconds``; all addresses together ``total_burst`` times and ``total_rate`` times a second.
     """
 
-    session_idle: float = 12 * 3600.0
-    session_absolute: float = 7 * 86400.0
-    link_seconds: float = 3600.0
-    address_burst: int = 5
-    address_seconds: float = 12.0
-    total_burst: int = 100
-    total_rate: float = 10.0
+    session_idle: _Seconds = 12 * 3600.0
+    session_absolute: _Seconds = 7 * 86400.0
+    link_seconds: _Seconds = 3600.0
+    address_burst: _Some = 5
+    address_seconds: _Seconds = 12.0
+    total_burst: _Some = 100
+    total_rate: Annotated[float, msgspec.Meta(gt=0)] = 10.0

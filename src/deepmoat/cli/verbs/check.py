@@ -19,6 +19,11 @@ def command(file: str | None, as_json: bool) -> None:
     place = read(name)
     check(place)
     if as_json:
-        click.echo(msgspec.json.encode(place.moat).decode())
+        shown = msgspec.to_builtins(place.moat)
+        # The rest of a channel may be a secret.
+        shown["alert"]["channels"] = [
+            {"kind": c.settings.kind, "name": c.name} for c in place.moat.alert.opened()
+        ]
+        click.echo(msgspec.json.encode(shown).decode())
         return
     click.echo(f"{name}: ok (edge {place.moat.edge.listen}, core {place.moat.api.listen}, data {place.data})")

@@ -6,6 +6,7 @@ when only the newest day is left, that day's oldest parts: a flood of one hour m
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
+from typing import Annotated
 
 import msgspec
 
@@ -19,8 +20,8 @@ from deepmoat.store.logs.database import NAME, Database
 class Keep(Settings, frozen=True):
     """``days`` of age and ``bytes`` on disk; whichever is reached first."""
 
-    days: int = 30
-    bytes: int = 20_000_000_000
+    days: Annotated[int, msgspec.Meta(ge=1)] = 30
+    bytes: Annotated[int, msgspec.Meta(ge=1)] = 20_000_000_000
 
 
 class RetentionSettings(Settings, frozen=True):
