@@ -45,10 +45,11 @@ class Intake:
         self._thread.start()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Load what is sealed, for at most about ``seconds``, then end. The rest is there at the next start."""
+        """Load what is sealed, for about ``seconds`` at most, then end; the next start loads the rest."""
         self._end = time.monotonic() + seconds
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self.pass_over()
 
     def pass_over(self) -> int:
@@ -86,7 +87,7 @@ class Intake:
             self._stop.wait(0.0 if busy else POLL_SECONDS)
 
     def _sealed(self) -> Iterator[Path]:
-        """Sealed segments, the oldest of every spool before the next: one that is behind holds up no other."""
+        """Sealed segments, the oldest of each spool in turn: one that is behind holds up no other."""
         spools = [sorted(folder.glob("*.seg")) for folder in self._folders()]
         return (path for turn in zip_longest(*spools) for path in turn if path)
 
