@@ -1,10 +1,12 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from deepmoat.kit.errors import ConfigError, QueryError, TransientError
 from deepmoat.store.logs.database import Database, LogSettings
+from deepmoat.store.logs.load import Load
 
 
 def fill(database: Database, rows: int) -> None:
@@ -79,3 +81,55 @@ def test_the_folder_is_refused_to_a_second_owner(engine: Database) -> None:
 def test_engines_that_come_later_are_refused_by_name(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not supported yet"):
         Database(LogSettings(url=url), folder=tmp_path)
+
+
+# Trouble of the machine, not of the data. Codes: src/Common/ErrorCodes.cpp.
+MACHINE = {
+    74: "cannot read a file",
+    75: "cannot write a file, for a quota for example",
+    76: "too many open files",
+    173: "no memory",
+    202: "too many at once",
+    236: "aborted",
+    394: "cancelled",
+    439: "no thread",
+    1001: "an exception of the C++ library",
+}
+
+
+@pytest.mark.parametrize("code", MACHINE, ids=MACHINE.get)
+def test_trouble_of_the_machine_sets_no_record_aside(database: Database, tmp_path: Path, code: int) -> None:
+    (tmp_path / "data").write_bytes(b"x\n")
+    select = f"SELECT throwIf(1, 'trouble', {code}::Int16), line FROM {{file}}"
+    settings = {"allow_custom_error_code_in_throwif": 1}
+    load = Load("app", "LineAsString", "line String", ("time", "body"), select, settings=settings)
+    with pytest.raises(TransientError):
+        database.load(load, tmp_path / "data", f"token {code}")
+
+
+SLOW = "SELECT sum(sipHash64(number)) FROM numbers(1900000000)"
+
+
+def test_queries_of_people_hold_up_no_detector(database: Database) -> None:
+    with ThreadPoolExecutor(database.settings.connections) as people:
+        waiting = [people.submit(database.query, SLOW) for _ in range(database.settings.connections)]
+        running = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sum%'"
+        while database.scalar(running) < len(waiting):
+            pass
+        assert database.query_first("SELECT 1").rows == [(1,)]
+        assert not any(w.done() for w in waiting)
+        database.interrupt()
+        for w in waiting:
+            assert isinstance(w.exception(10), TransientError)
+    with pytest.raises(TransientError, match="shutting down"):
+        database.query("SELECT 1")
+    database.command("INSERT INTO access (time, url_path) SELECT now64(9), 'loads go on'")
+    database._ending = False  # the engine is the other tests', too
+
+
+def test_a_long_statement_apart_holds_up_no_load(database: Database) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(database.apart, "SELECT sleep(2)")
+        database.command("INSERT INTO access (time, url_path) SELECT now64(9), 'a load'")
+        assert not long.done()
+        long.result(10)

@@ -31,6 +31,8 @@ from deepmoat.store.logs.load import Load
 from deepmoat.store.logs.migrate import Migration, migrate, migrations
 
 NAME = "moat"
+RESERVED = 4
+"""Connections that detectors have for themselves."""
 
 
 class Limits(Settings, frozen=True):
@@ -89,9 +91,8 @@ class Database:
         self._writer.command(f"CREATE DATABASE IF NOT EXISTS {NAME}")
         self._writer.command(f"USE {NAME}")
         migrate(self, list(migrations()) if known is None else known)
-        self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
-        for _ in range(settings.connections):
-            self._readers.put(self._connect(settings.limits.settings(), database=NAME))
+        self._ending = False
+        self._readers, self._first = self._pool(settings.connections), self._pool(RESERVED)
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> object:
         """Run one of our own statements on the writer. Never a user's text."""
@@ -112,6 +113,15 @@ class Database:
     def counts(self) -> dict[str, int]:
         """How many records each logstore holds."""
         return {name: self.scalar(f"SELECT count() FROM {name}") for name in LOGSTORES}  # noqa: S608
+
+    def apart(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run one of our own long statements on a connection of its own: loads go on beside it."""
+        client = self._connect({}, database=NAME)
+        try:
+            with translated():
+                client.command(sql, parameters=dict(parameters or {}))
+        finally:
+            client.close()
 
     def load(self, load: Load, path: Path, token: str) -> None:
         """Load one segment; again with the same token, nothing happens.
@@ -136,13 +146,51 @@ class Database:
 
         Raises QueryError naming the limit it ran past.
         """
-        reader = self._readers.get()
+        return self._read(self._readers, sql, parameters)
+
+    def query_first(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
+        """The same on connections of the detectors' own: the queries of people hold them up nowhere."""
+        return self._read(self._first, sql, parameters)
+
+    def interrupt(self) -> None:
+        """End running queries and refuse new ones with TransientError. Loads go on."""
+        self._ending = True
+        self.command("KILL QUERY WHERE Settings['readonly'] = '1' ASYNC")
+
+    def close(self) -> None:
+        """End running queries, wait for other statements, then close every connection."""
+        for pool, size in ((self._readers, self.settings.connections), (self._first, RESERVED)):
+            for _ in range(size):
+                self._idle(pool).close()
+        with self._write:
+            self._writer.close()
+        os.close(self._lock)
+
+    def _idle(self, pool: "queue.LifoQueue[Client]") -> Client:
+        while True:
+            try:
+                return pool.get(timeout=0.2)
+            except queue.Empty:
+                self.interrupt()
+
+    def _pool(self, size: int) -> "queue.LifoQueue[Client]":
+        pool: queue.LifoQueue[Client] = queue.LifoQueue()
+        for _ in range(size):
+            pool.put(self._connect(self.settings.limits.settings(), database=NAME))
+        return pool
+
+    def _read(
+        self, pool: "queue.LifoQueue[Client]", sql: str, parameters: Mapping[str, Any] | None
+    ) -> Result:
+        reader = pool.get()
         start = time.monotonic()
         try:
+            if self._ending:
+                raise TransientError("shutting down", where="store.logs", hint="ask again in a moment")
             with translated():
                 answer = reader.query(sql, parameters=dict(parameters or {}))
         finally:
-            self._readers.put(reader)
+            pool.put(reader)
         rows = [tuple(_plain(v) for v in row) for row in answer.result_rows]
         summary = answer.summary or {}
         return Result(
@@ -152,14 +200,6 @@ class Database:
             bytes_read=int(summary.get("read_bytes", 0)),
             elapsed=time.monotonic() - start,
         )
-
-    def close(self) -> None:
-        """Wait for running statements, then close every connection."""
-        for _ in range(self.settings.connections):
-            self._readers.get().close()
-        with self._write:
-            self._writer.close()
-        os.close(self._lock)
 
     def _table(self, logstore: str) -> Path:
         """The folder of a logstore's parts."""
@@ -195,7 +235,9 @@ class UnreadableError(MoatError):
 
 # What each ClickHouse error code means to the caller. Codes: src/Common/ErrorCodes.cpp.
 _LIMITS = {158: "rows read", 159: "seconds", 241: "memory", 307: "bytes read", 396: "result rows or bytes"}
-_TRANSIENT = {210, 225, 242, 243, 252, 999}
+# The machine's trouble, or a moment's: files, memory, threads, a full disk, a table that is read-only.
+_TRANSIENT = {23, 24, 74, 75, 76, 77, 173, 198, 202, 209, 210, 225, 236, 242, 243, 252, 290, 394, 425, 439}
+_TRANSIENT |= {479, 999, 1000, 1001, 1002}
 # Wrong in our own text or schema, whatever the data: halving a segment would not help.
 _STATEMENT = {10, 16, 20, 36, 42, 43, 44, 46, 47, 48, 60, 62, 63, 81, 107, 115}
 _STATEMENT |= {179, 181, 184, 207, 352, 386, 456}
