@@ -5,13 +5,12 @@ statements, with the source, the country, redaction, logins and rejected lines. 
 SELECT FROM file(…) of the same columns, for data known to be good. Both run in turn, in one process, into
 tables of their own; CPU time is the process's, all threads.
 
-    python bench/ingest.py [--json] [--rounds 5] [--rows 20000]
+    python bench/ingest.py [--json] [--rounds 5] [--rows 40000]
 """
 
 import argparse
 import json
 import random
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,13 +25,15 @@ from deepmoat.collect.otlp import STRUCTURE
 from deepmoat.collect.readers import Readers
 from deepmoat.collect.settings import CollectSettings
 from deepmoat.kit.spool import Spool, Stream, sealed
+from deepmoat.model import LOGSTORES
 from deepmoat.store.logs.database import Database, LogSettings
 from deepmoat.store.logs.load import Load
 from deepmoat.store.logs.loader import Loader
 
+ACCESS = LOGSTORES["access"]
 NOW = 1_735_725_600.0
 AGENTS = [f"Mozilla/5.0 (X11; Linux x86_64; rv:{n}.0) Gecko/20100101 Firefox/{n}.0" for n in range(90, 130)]
-WORDS = "checkout cart payment shipped order queued worker retry upstream cache warm index page".split()
+WORDS = ["checkout", "cart", "payment", "shipped", "order", "queued", "worker", "retry", "cache", "index"]
 
 
 def rows(count: int, dice: random.Random) -> Iterator[dict[str, object]]:
@@ -63,7 +64,11 @@ def ndjson_bodies(count: int, dice: random.Random) -> list[bytes]:
 
 def foreign_bodies(count: int, dice: random.Random) -> list[bytes]:
     """The same records under other products' names, with fields nobody knows: the slow way in."""
-    names = {"http_response_status_code": "status", "client_address": "real_client_ip", "attributes": "labels"}
+    names = {
+        "http_response_status_code": "status",
+        "client_address": "real_client_ip",
+        "attributes": "labels",
+    }
     found = [{names.get(k, k): v for k, v in row.items()} for row in rows(count, dice)]
     lines = [msgspec.json.encode(row) + b"\n" for row in found]
     return [b"".join(lines[n : n + 400]) for n in range(0, count, 400)]
@@ -75,7 +80,11 @@ def otlp_bodies(count: int, dice: random.Random) -> list[bytes]:
     for _ in range(0, count, 400):
         request = ExportLogsServiceRequest()
         resource = request.resource_logs.add()
-        for key, value in (("service.name", "shop"), ("host.name", "web-1"), ("telemetry.sdk.language", "python")):
+        for key, value in (
+            ("service.name", "shop"),
+            ("host.name", "web-1"),
+            ("telemetry.sdk.language", "python"),
+        ):
             resource.resource.attributes.add(key=key).value.string_value = value
         scope = resource.scope_logs.add()
         scope.scope.name = "shop.checkout"
@@ -98,34 +107,22 @@ def nginx_bodies(count: int, dice: random.Random) -> list[bytes]:
     for place in range(count):
         client = f"{dice.randrange(11, 120)}.{dice.randrange(256)}.{dice.randrange(256)}.7"
         moment = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(NOW + place // 1000))
-        target = f"/articles/{dice.randrange(10**5)}/{dice.choice(WORDS)}-{dice.choice(WORDS)}.html?page={place % 9}"
+        page = f"{dice.choice(WORDS)}-{dice.choice(WORDS)}.html?page={place % 9}"
+        target = f"/articles/{dice.randrange(10**5)}/{page}"
         status, size = dice.choice((200, 200, 200, 301, 404)), dice.randrange(10**6)
         tail = f'"https://www.example.com/articles/" "{dice.choice(AGENTS)}"'
         lines.append(f'{client} - - [{moment}] "GET {target} HTTP/1.1" {status} {size} {tail}\n'.encode())
     return [b"".join(lines[n : n + 400]) for n in range(0, count, 400)]
 
 
-ROW_COLUMNS = {
-    "time": "DateTime64(9, 'UTC')",
-    "client_address": "IPv6",
-    "http_request_method": "LowCardinality(String)",
-    "server_address": "LowCardinality(String)",
-    "url_path": "String",
-    "url_query": "String",
-    "http_response_status_code": "UInt16",
-    "http_response_body_size": "UInt64",
-    "duration": "Float64",
-    "user_agent_original": "String",
-    "http_request_referer": "String",
-    "request_id": "String",
-    "attributes": "Map(LowCardinality(String), String)",
-}
+ROW_COLUMNS = {c.name: c.type for c in ACCESS.columns if c.name not in ("client_country", "source")}
+COUNTRY = "dictGetOrDefault('moat.countries', 'code', tuple(client_address), '')"
 BY_HAND_ROWS = Load(
     "access",
     "JSONEachRow",
     ", ".join(f"{name} {kind}" for name, kind in ROW_COLUMNS.items()),
-    tuple(ROW_COLUMNS),
-    f"SELECT {', '.join(ROW_COLUMNS)} FROM {{file}}",
+    (*ROW_COLUMNS, "client_country", "source"),
+    f"SELECT {', '.join(ROW_COLUMNS)}, {COUNTRY}, 'by hand' FROM {{file}}",
     settings={"date_time_input_format": "best_effort"},
 )
 _VALUE = (
@@ -138,14 +135,14 @@ BY_HAND_OTLP = Load(
     STRUCTURE,
     (
         *("time", "severity_text", "severity_number", "service_name", "host_name", "scope_name"),
-        *("trace_id", "span_id", "body", "attributes"),
+        *("trace_id", "span_id", "body", "attributes", "source"),
     ),
     "SELECT fromUnixTimestamp64Nano(toInt64(l.time_unix_nano), 'UTC'), l.severity_text, l.severity_number, "
     "arrayFirst(x -> x.key = 'service.name', r.resource.attributes).value.string_value, "
     "arrayFirst(x -> x.key = 'host.name', r.resource.attributes).value.string_value, s.scope.name, "
     "lower(hex(l.trace_id)), lower(hex(l.span_id)), l.body.string_value, "
     "mapFromArrays(arrayConcat(l.attributes, r.resource.attributes).key, "
-    f"arrayMap(x -> {_VALUE}, arrayConcat(l.attributes, r.resource.attributes))) "
+    f"arrayMap(x -> {_VALUE}, arrayConcat(l.attributes, r.resource.attributes))), 'by hand' "
     "FROM (SELECT arrayJoin(resource_logs) AS r FROM {file}) "
     "ARRAY JOIN r.scope_logs AS s ARRAY JOIN s.log_records AS l",
     settings=PROTOBUF,
@@ -157,12 +154,14 @@ BY_HAND_NGINX = Load(
     (
         *("time", "client_address", "user_name", "http_request_method", "url_path", "url_query"),
         *("network_protocol_version", "http_response_status_code", "http_response_body_size"),
-        *("http_request_referer", "user_agent_original"),
+        *("http_request_referer", "user_agent_original", "client_country", "source"),
     ),
-    "SELECT parseDateTime(substring(p[1], -28, 26), '%d/%b/%Y:%H:%i:%s %z', 'UTC'), toIPv6(who[1]), "
+    "SELECT parseDateTime(substring(p[1], -28, 26), '%d/%b/%Y:%H:%i:%s %z', 'UTC'), "
+    "toIPv6(who[1]) AS client_address, "
     "if(who[3] = '-', '', who[3]), request[1], cutQueryString(request[2]), queryString(request[2]), "
     "substring(request[3], 6), toUInt16(result[2]), toUInt64(result[3]), if(p[4] = '-', '', p[4]), "
-    "if(p[6] = '-', '', p[6]) FROM (SELECT splitByChar('\"', line) AS p, splitByChar(' ', p[1]) AS who, "
+    f"if(p[6] = '-', '', p[6]), {COUNTRY}, 'by hand' "
+    "FROM (SELECT splitByChar('\"', line) AS p, splitByChar(' ', p[1]) AS who, "
     "splitByChar(' ', p[2]) AS request, splitByChar(' ', p[3]) AS result FROM {file})",
 )
 CASES: dict[str, tuple[str, str, Callable[[int, random.Random], list[bytes]], Load]] = {
@@ -180,6 +179,9 @@ class Bench:
         self.folder = folder
         self.database = Database(LogSettings(connections=1), folder=folder)
         country.install(self.database, folder)
+        self.database.command(
+            "SYSTEM STOP MERGES"
+        )  # they come when they like, and count for whoever runs then
         self.readers = Readers(CollectSettings(), b"a key of the bench alone, 32 byte")
         self.spool = Spool(folder / "spool", whole=lambda name: self.readers.get(name).whole)
         self.loader = Loader(self.database, self.readers.get, folder / "scratch")
@@ -217,7 +219,10 @@ class Bench:
         return path
 
     def run(self, name: str, count: int, rounds: int) -> dict[str, float]:
-        """Median rates, thousand records per CPU second, and the ratio of the two."""
+        """Best rates, thousand records per CPU second, and the ratio of the two.
+
+        The best of the rounds and not their median: what else runs on the machine only ever takes time.
+        """
         receiver, logstore, make, load = CASES[name]
         bodies = make(count, random.Random(7))
         stream = Stream(receiver, logstore, name)
@@ -231,7 +236,7 @@ class Bench:
             hand.append(self.by_hand(load, path))
             if (stored, self.database.scalar(f"SELECT count() FROM {logstore}")) != (count, 2 * count):
                 raise RuntimeError(f"{name}: {stored} rows of {count}")
-        mine, plain = statistics.median(ours[1:]), statistics.median(hand[1:])
+        mine, plain = min(ours[1:]), min(hand[1:])
         return {
             f"{name}_ratio": round(plain / mine, 3),
             f"{name}_thousand_per_cpu_second": round(count / mine / 1000, 1),
@@ -241,10 +246,12 @@ class Bench:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="one flat object")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--only", choices=[*CASES], action="append")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deepmoat.kit.meters import dropped
 from tests.collect.conftest import Intake
 from tests.collect.conftest import given as said
 
@@ -15,7 +15,7 @@ TAIL = '"-" "curl/8.5"'
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     (
         "a plain request",
-        '192.0.2.7 - ann [01/Jan/2025:10:00:00 +0200] "GET /a/b?c=1&d HTTP/1.1" 200 12 "http://r/" "curl/8.5"',
+        '192.0.2.7 - ann [01/Jan/2025:10:00:00 +0200] "GET /a/b?c=1&d HTTP/1.1" 200 12 "http://r/" "curl/8.5"',  # noqa: E501
         {
             "client_address": "192.0.2.7",
             "user_name": "ann",
@@ -133,6 +133,12 @@ def test_lines_that_are_none_are_set_aside_with_the_reason(intake: Intake) -> No
         assert (found[line]["logstore"], found[line]["receiver"]) == ("access", "combined")
         assert found[line]["segment"].startswith("core/")
     assert len(found) == 10
+
+
+def test_what_is_set_aside_is_counted_by_its_reason(intake: Intake) -> None:
+    before = dropped("combined", "the_status_is_out_of_range")
+    intake.put("combined", "access", "\n".join(line for _, line, _ in REJECTED).encode())
+    assert dropped("combined", "the_status_is_out_of_range") == before + 2
 
 
 def test_bad_lines_do_not_lose_their_good_neighbours(intake: Intake) -> None:

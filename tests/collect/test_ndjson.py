@@ -14,13 +14,13 @@ TIME = "2025-01-01T10:00:00Z"
 # What is sent to which logstore, and what its record says besides the time.
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("access", {"http_response_status_code": 404}, {"http_response_status_code": 404}),
-    ("access", {"status": "404", "method": "GET"}, {"http_response_status_code": 404, "http_request_method": "GET"}),
+    ("access", {"status": "404", "method": "GET"}, {"http_response_status_code": 404, "http_request_method": "GET"}),  # noqa: E501
     ("access", {"http.response.status_code": 200.0}, {"http_response_status_code": 200}),
     ("access", {"real_client_ip": "::ffff:192.0.2.1"}, {"client_address": "192.0.2.1"}),
     ("access", {"client.address": "1.0.1.1"}, {"client_address": "1.0.1.1", "client_country": "CN"}),
     ("access", {"remote_addr": "unix:"}, {"attributes": {"remote_addr": "unix:"}}),
     ("access", {"client_address": "nonsense"}, {"attributes": {"client_address": "nonsense"}}),
-    ("access", {"Host": "a.example", "cc_action": "none"}, {"server_address": "a.example", "verdict": "none"}),
+    ("access", {"Host": "a.example", "cc_action": "none"}, {"server_address": "a.example", "verdict": "none"}),  # noqa: E501
     ("access", {"request_time_msec": 250}, {"duration": 0.25, "attributes": {"request_time_msec": "250"}}),
     ("access", {"status": 200, "http_response_status_code": 201}, {"http_response_status_code": 200, "attributes": {"http_response_status_code": "201"}}),  # noqa: E501
     ("access", {"body_bytes_sent": "-", "status": None}, {}),
@@ -128,7 +128,7 @@ def test_a_list_of_objects_is_taken_too(intake: Intake) -> None:
 
 def test_logins_are_found_however_the_path_is_escaped(intake: Intake) -> None:
     for path in (b"/login", b"\\/login", b"\\u002flogin"):
-        line = b'{"time":1735725600,"http_request_method":"POST","url_path":"%s","http_response_status_code":401}\n'
+        line = b'{"time":1735725600,"http_request_method":"POST","url_path":"%s","http_response_status_code":401}\n'  # noqa: E501
         intake.put("ndjson", "access", line % path)
     assert [r["event_outcome"] for r in intake.rows("security")] == ["failure"] * 3
 

@@ -97,7 +97,7 @@ def combined(text: str) -> bytes:
     quoted, url = text.replace('"', '\\"'), text.replace(" ", "_").replace('"', "")
     del url
     return (
-        f'192.0.2.7 - - [01/Jan/2025:10:00:00 +0200] "GET /x?{quoted} HTTP/1.1" 200 5 "{quoted}" "x" "{quoted}"\n'
+        f'192.0.2.7 - - [01/Jan/2025:10:00:00 +0200] "GET /x?{quoted} HTTP/1.1" 200 5 "{quoted}" "x" "{quoted}"\n'  # noqa: E501
         f'192.0.2.7 - - [01/Jan/2025:10:00:00 +0200] "{quoted}" 400 5 "-" "x"\n{text}\n'
     ).encode()
 

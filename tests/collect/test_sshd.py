@@ -21,7 +21,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         "Failed password for invalid user bob from 2001:db8::9 port 1 ssh2",
         LOGIN | {"user_name": "bob", "client_address": "2001:db8::9", "event_reason": "invalid user"},
     ),
-    ("Failed none for invalid user  from 192.0.2.9 port 1 ssh2", LOGIN | {"user_name": "", "event_outcome": "failure"}),
+    ("Failed none for invalid user  from 192.0.2.9 port 1 ssh2", LOGIN | {"user_name": "", "event_outcome": "failure"}),  # noqa: E501
     (
         "Accepted publickey for ann from 192.0.2.8 port 52100 ssh2: RSA SHA256:abc",
         LOGIN | {"user_name": "ann", "event_outcome": "success", "attributes": {"method": "publickey"}},
@@ -40,13 +40,13 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         {"event_action": "invalid_user", "user_name": "webmaster", "client_address": "192.0.2.9"},
     ),
     (
-        "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.9  user=root",
-        {"event_action": "authentication", "event_outcome": "failure", "user_name": "root", "client_address": "192.0.2.9"},
+        "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.9  user=root",  # noqa: E501
+        {"event_action": "authentication", "event_outcome": "failure", "user_name": "root", "client_address": "192.0.2.9"},  # noqa: E501
     ),
     ("Received disconnect from 192.0.2.9: 11: Bye Bye [preauth]", {"event_action": "disconnect"}),
-    ("Connection closed by 192.0.2.9 [preauth]", {"event_action": "disconnect", "client_address": "192.0.2.9"}),
-    ("pam_unix(sshd:session): session opened for user ann by (uid=0)", {"event_action": "session", "user_name": "ann"}),
-    ("Did not receive identification string from 192.0.2.9", {"event_action": "notice", "client_address": "192.0.2.9"}),
+    ("Connection closed by 192.0.2.9 [preauth]", {"event_action": "disconnect", "client_address": "192.0.2.9"}),  # noqa: E501
+    ("pam_unix(sshd:session): session opened for user ann by (uid=0)", {"event_action": "session", "user_name": "ann"}),  # noqa: E501
+    ("Did not receive identification string from 192.0.2.9", {"event_action": "notice", "client_address": "192.0.2.9"}),  # noqa: E501
     ("something nobody ever wrote", {"event_action": "notice", "event_outcome": "unknown"}),
 ]  # fmt: skip
 

@@ -27,7 +27,7 @@ READERS = Readers(CollectSettings(), b"a key of these tests, 32 bytes..")
 ACCESS = Stream("records", "access", "edge-0")
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """The process died here."""
 
 
@@ -42,12 +42,12 @@ class Failing(Database):
         """Count down, then die once."""
         self.at -= 1
         if self.at == 0 and not self.after:
-            raise Crash
+            raise CrashError
         try:
             super().load(load, path, token)
         finally:
             if self.at == 0:
-                raise Crash
+                raise CrashError
 
 
 def lines(count: int, days: int = 1, **more: object) -> bytes:
@@ -143,7 +143,7 @@ def test_a_crash_at_any_statement_stores_all_exactly_once(
     rows.insert(5, BAD[0])
     made = segment(spool, b"".join(rows))
     scratch = spool.folder.parent / "scratch"
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         Loader(Failing(database, at, after), READERS.get, scratch).load(made, NOW)
     assert made.path.exists()
     Loader(database, READERS.get, scratch).load(made, NOW + DAY)

@@ -7,6 +7,8 @@ limit) is cut out here.
 
 from collections.abc import Sequence
 
+import msgspec
+
 from deepmoat.collect.plan import Plan
 from deepmoat.collect.receiver import Checked, Receiver, Refusal
 from deepmoat.kit.spool import Stream
@@ -20,6 +22,9 @@ LINE = "if(isValidUTF8(line), line, toValidUTF8(line))"
 class LineParser(Receiver):
     """A parser of one line format: ``plans`` says which lines become what."""
 
+    HOPEFUL = False
+    """Every line is either of the first plan or of the last, and nearly all are of the first."""
+
     def check(self, body: bytes, now: float, logstore: str = "app") -> Checked:
         """Good lines, each ended by a newline; blank ones are no records."""
         limit = self.settings.max_line_bytes
@@ -31,7 +36,14 @@ class LineParser(Receiver):
         return _sifted(tidy, limit)
 
     def loads(self, stream: Stream) -> Sequence[Load]:
-        return [plan.load(self.context, stream) for plan in self.plans(stream)]
+        loads = [plan.load(self.context, stream) for plan in self.plans(stream)]
+        return [self._hopeful(stream, *loads), *loads[1:-1]] if self.HOPEFUL else loads
+
+    def _hopeful(self, stream: Stream, good: Load, *others: Load) -> Load:
+        """The first Load, but for all lines: where one is not good it throws, and first and last follow."""
+        plan = self.plans(stream)[0]
+        all_good = msgspec.structs.replace(plan, where=f"throwIf(NOT ({plan.where})) = 0")
+        return msgspec.structs.replace(all_good.load(self.context, stream), otherwise=(good, others[-1]))
 
     def plans(self, stream: Stream) -> Sequence[Plan]:
         """The plans over ``{file}``, a table with the one column ``line``; each line is in exactly one."""

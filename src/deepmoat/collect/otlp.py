@@ -82,7 +82,7 @@ class Otlp(Receiver):
         if stream.logstore != "access":
             return (load,)
         columns = ", ".join(f"{e} AS {n}" for n, e in _columns("access").items())
-        found = login_plan(self.context, f"(SELECT {columns} FROM {_TABLE})", "Protobuf", STRUCTURE)  # noqa: S608
+        found = login_plan(self.context, f"(SELECT {columns} FROM {_table('access')})", "Protobuf", STRUCTURE)  # noqa: S608
         return (load, msgspec.structs.replace(found, settings=SETTINGS).load(self.context, stream))
 
     def split(self, data: bytes) -> list[bytes]:
@@ -206,16 +206,7 @@ def _ends(data: bytes) -> list[int]:
 
 def plan(logstore: str) -> Plan:
     """How requests become rows of ``logstore``."""
-    return Plan(logstore, "Protobuf", STRUCTURE, _columns(logstore), _TABLE, settings=SETTINGS)
-
-
-_TABLE = (
-    "(SELECT r.resource.attributes AS shared, s.scope.name AS scope, l.time_unix_nano AS at, "
-    "l.observed_time_unix_nano AS seen, l.severity_number AS severity, l.severity_text AS severity_name, "
-    "l.event_name AS event, l.body AS content, l.attributes AS own, l.trace_id AS trace, l.span_id AS span "
-    "FROM (SELECT arrayJoin(resource_logs) AS r FROM {file}) "
-    "ARRAY JOIN r.scope_logs AS s ARRAY JOIN s.log_records AS l)"
-)
+    return Plan(logstore, "Protobuf", STRUCTURE, _columns(logstore), _table(logstore), settings=SETTINGS)
 
 
 def _text(value: str) -> str:
@@ -229,12 +220,34 @@ def _text(value: str) -> str:
     return f"if({value}.value = 'string_value', {value}.string_value, multiIf({others}))"
 
 
-_SHARED = "arrayFilter(x -> x.key NOT IN ('service.name', 'host.name'), shared)"
+def _table(logstore: str) -> str:
+    """One row a record. What a resource says is made text once, before it is joined to its records."""
+    shared = (
+        "arrayFilter(x -> x.key NOT IN ('service.name', 'host.name'), said)" if logstore == "app" else "said"
+    )
+    resource = (
+        f"r.scope_logs AS scopes, r.resource.attributes AS said, {shared} AS shared, "
+        f"shared.key AS shared_names, arrayMap(x -> {_text('x.value')}, shared) AS shared_texts, "
+        f"{_text(_FIRST.format('service.name'))} AS service, {_text(_FIRST.format('host.name'))} AS host"
+    )
+    resources = f"SELECT {resource} FROM (SELECT arrayJoin(resource_logs) AS r FROM {{file}})"  # noqa: S608
+    record = (
+        "s.scope.name AS scope, l.time_unix_nano AS at, l.observed_time_unix_nano AS seen, service, host, "
+        "l.severity_number AS severity, l.severity_text AS severity_name, l.event_name AS event, "
+        "l.body AS content, l.trace_id AS trace, l.span_id AS span, "
+        "arrayConcat(l.attributes.key, shared_names, if(event = '', [], ['event.name'])) AS names, "
+        f"arrayConcat(arrayMap(x -> {_text('x.value')}, l.attributes), shared_texts, "
+        "if(event = '', [], [event])) AS texts"
+    )
+    return f"(SELECT {record} FROM ({resources}) ARRAY JOIN scopes AS s ARRAY JOIN s.log_records AS l)"  # noqa: S608
+
+
+_FIRST = "arrayFirst(x -> x.key = '{}', said).value"
 _APP = {
     "severity_text": "severity_name",
     "severity_number": "if(severity BETWEEN 0 AND 24, severity, 0)",
-    "service_name": _text("arrayFirst(x -> x.key = 'service.name', shared).value"),
-    "host_name": _text("arrayFirst(x -> x.key = 'host.name', shared).value"),
+    "service_name": "service",
+    "host_name": "host",
     "scope_name": "scope",
     "trace_id": "lower(hex(trace))",
     "span_id": "lower(hex(span))",
@@ -242,21 +255,17 @@ _APP = {
 
 
 def _columns(logstore: str) -> dict[str, str]:
-    shared = _SHARED if logstore == "app" else "shared"
-    both = f"arrayConcat(own, {shared})"
-    attributes = f"mapFromArrays({both}.key, arrayMap(x -> {_text('x.value')}, {both}))"
-    attributes = f"if(event = '', {attributes}, mapUpdate({attributes}, map('event.name', event)))"
     time = "fromUnixTimestamp64Nano(toInt64(if(at = 0, seen, at)), 'UTC')"
-    columns = {"time": time, "body": _text("content"), "attributes": attributes}
-    return columns | (_APP if logstore == "app" else _named(logstore, both))
+    columns = {"time": time, "body": _text("content"), "attributes": "mapFromArrays(names, texts)"}
+    return columns | (_APP if logstore == "app" else _named(logstore))
 
 
-def _named(logstore: str, pairs: str) -> dict[str, str]:
+def _named(logstore: str) -> dict[str, str]:
     """Columns of other logstores, from attributes by OpenTelemetry's names."""
     found = {}
     for column in LOGSTORES[logstore].columns:
         if column.name in {"time", "source", "client_country", "body", "attributes"}:
             continue
-        value = _text(f"arrayFirst(x -> replaceAll(x.key, '.', '_') = '{column.name}', {pairs}).value")
+        value = f"texts[indexOf(arrayMap(name -> replaceAll(name, '.', '_'), names), '{column.name}')]"
         found[column.name] = value if column.kind == "text" else f"to{column.type}OrDefault({value})"
     return found

@@ -33,7 +33,7 @@ IPV6 = (
 )
 BLOCKS = (*IPV4, *IPV6)
 # Where neighbours in one /32 may be in different countries.
-FINE = (ip_network("2001::/16"), ip_network("2801::/24"))
+FINE = (IPv6Network("2001::/16"), IPv6Network("2801::/24"))
 _STEP = {4: 8, 6: 96}  # host bits of one question: /24 and /32
 _FINE_STEP, _PROBES = 80, 32  # /48, asked for where 32 addresses of a /32 do not agree
 

@@ -15,6 +15,7 @@ class Combined(LineParser):
     https://httpd.apache.org/docs/2.4/logs.html#combined
     """
 
+    HOPEFUL = True
     SAMPLE = (
         b'192.0.2.7 - ann [01/Jan/2025:10:00:00 +0100] "GET /a?b=1 HTTP/1.1" 200 12 "-" "curl/8.5"\n'
         b'192.0.2.7 - - [01/Jan/2025:10:00:01 +0100] "POST /login HTTP/1.1" 401 0 "-" "curl/8.5" 0.012 "-"\n'

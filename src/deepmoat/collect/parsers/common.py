@@ -14,6 +14,7 @@ class Common(LineParser):
     Source: https://httpd.apache.org/docs/2.4/logs.html#common
     """
 
+    HOPEFUL = True
     SAMPLE = b'192.0.2.7 - - [01/Jan/2025:10:00:00 +0100] "GET /a HTTP/1.0" 200 -\n'
 
     def plans(self, stream: Stream) -> Sequence[Plan]:

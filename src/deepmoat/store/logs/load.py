@@ -14,6 +14,8 @@ class Load(msgspec.Struct, frozen=True):
 
     ``parameters`` are values for ``{name:Type}`` places in ``select``. ``words``: a segment that holds none
     of these gives no row, so its load is left out; empty, where that cannot be told from the bytes.
+    ``otherwise`` are the loads of a segment that this one refuses: it throws when a record is not what it
+    expects, before anything is stored, so that most segments are parsed once.
     """
 
     logstore: str
@@ -24,6 +26,7 @@ class Load(msgspec.Struct, frozen=True):
     parameters: dict[str, str] = {}
     settings: dict[str, str | int] = {}
     words: tuple[bytes, ...] = ()
+    otherwise: tuple["Load", ...] = ()
 
     def concerns(self, data: bytes) -> bool:
         """May a segment with the bytes ``data`` give a row?"""

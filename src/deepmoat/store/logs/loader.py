@@ -20,7 +20,6 @@ from deepmoat.store.logs.database import Database, UnreadableError
 from deepmoat.store.logs.load import Load
 
 REJECTS = Stream("rejects", "rejected")
-_SMALL = 1 << 20
 
 
 class Reader(Protocol):
@@ -61,22 +60,36 @@ class Loader:
         """Load and unlink. TransientError leaves the segment as it was, to try again."""
         rejects: dict[int, bytes] = {}
         for load in self._loads(segment):
-            if self._needless(load, segment.path):
+            if load.words and not load.concerns(segment.path.read_bytes()):
                 continue
-            try:
-                self.database.load(load, segment.path, segment.token)
-            except UnreadableError:
-                for place, reject in self._halved(segment, load):
-                    rejects.setdefault(place, reject)
+            for place, reject in self._one(segment, load):
+                rejects.setdefault(place, reject)
         self._set_aside(segment, list(rejects.values()))
         count("deepmoat_store_segments_total", receiver=segment.stream.receiver)
         gauge("deepmoat_store_load_lag_seconds", max(0.0, now - segment.born))
         segment.path.unlink()
 
-    @staticmethod
-    def _needless(load: Load, path: Path) -> bool:
-        """Is the statement sure to give no row? Asked of small files: large ones ClickHouse searches faster."""
-        return bool(load.words) and path.stat().st_size < _SMALL and not load.concerns(path.read_bytes())
+    def _one(self, segment: Segment, load: Load) -> Iterator[tuple[int, bytes]]:
+        """Run one Load, or those it names otherwise, or halves; what is to be set aside, by its place."""
+        try:
+            self.database.load(load, segment.path, segment.token)
+        except UnreadableError:
+            for other in load.otherwise:
+                told = msgspec.structs.replace(other, parameters=other.parameters | load.parameters)
+                yield from self._one(segment, told)
+            if not load.otherwise:
+                yield from self._halved(segment, load)
+            return
+        if load.logstore == REJECTS.logstore and segment.stream.receiver != REJECTS.receiver:
+            self._count_rejected(segment)
+
+    def _count_rejected(self, segment: Segment) -> None:
+        """Count what the receiver's own statement set aside, by its reasons, which are a small set."""
+        since = f"time >= fromUnixTimestamp64Milli({int(segment.born * 1000) - 1000})"
+        where = f"segment = {{segment:String}} AND {since}"
+        sql = f"SELECT reason, count() FROM {REJECTS.logstore} WHERE {where} GROUP BY reason"  # noqa: S608
+        for reason, n in self.database.query(sql, {"segment": segment.token}).rows:
+            drop(segment.stream.receiver, reason.replace(" ", "_"), n)
 
     def _loads(self, segment: Segment) -> list[Load]:
         """The receiver's Loads, told which segment this is and when it was born.
