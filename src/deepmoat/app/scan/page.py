@@ -4,7 +4,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined, select_autoescape
 
-from deepmoat.app.scan.report import Report, Series
+from deepmoat.app.scan.report import Report, Series, duration
 
 _WIDTH, _HEIGHT = 900, 90
 
@@ -14,7 +14,11 @@ def render(report: Report) -> str:
     environment = Environment(autoescape=select_autoescape(default=True), undefined=StrictUndefined)
     template = environment.from_string((files(__package__) / "page.html").read_text())
     return template.render(
-        report=report, charts=[(s, _bars(s)) for s in report.series], width=_WIDTH, height=_HEIGHT
+        report=report,
+        charts=[(s, _bars(s)) for s in report.series],
+        width=_WIDTH,
+        height=_HEIGHT,
+        duration=duration,
     )
 
 

@@ -102,6 +102,18 @@ def step_for(seconds: float, columns: int) -> int:
     return next((s for s in STEPS if seconds / s <= columns), int(seconds / columns) + 1)
 
 
+def duration(seconds: float) -> str:
+    """A length of time in the largest unit that divides it.
+
+    >>> duration(7200), duration(90), duration(86400)
+    ('2 h', '90 s', '1 d')
+    """
+    for unit, size in (("w", 604800), ("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
+
+
 _BARS = "▁▂▃▄▅▆▇█"
 
 

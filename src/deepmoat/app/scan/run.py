@@ -29,10 +29,10 @@ def scan(
     with temporary(moat, progress) as store:
         files = store.take(names, parser)
         records = store.counts()
-        span = _span(store)
-        if span is None:
+        spans = _spans(store)
+        if not spans:
             return Report(files, None, None, records, [], [], [], [], [], time.monotonic() - started)
-        return _report(store, moat, files, records, span, started)
+        return _report(store, moat, files, records, spans, started)
 
 
 def _report(
@@ -40,10 +40,10 @@ def _report(
     moat: Moat,
     files: list[File],
     records: dict[str, int],
-    span: tuple[datetime, datetime],
+    spans: dict[str, tuple[datetime, datetime]],
     started: float,
 ) -> Report:
-    first, last = span
+    first, last = min(s[0] for s in spans.values()), max(s[1] for s in spans.values())
     swept = _sweep(store, moat, first, last)
     return Report(
         files,
@@ -52,20 +52,18 @@ def _report(
         records,
         _incidents(swept, last, moat),
         attackers(swept.findings),
-        list(_series(store, records, first, last)),
+        list(_series(store, spans)),
         _countries(store, records),
         [f"{f.detector}: {f.reason}" for f in swept.failures],
         time.monotonic() - started,
     )
 
 
-def _span(store: Store) -> tuple[datetime, datetime] | None:
-    """The first and the last record's time over all logstores of records."""
-    parts = " UNION ALL ".join(f"SELECT min(time), max(time), count() FROM {name}" for name in _BAD)  # noqa: S608
-    rows = [row for row in store.database.inspect(parts).rows if row[2]]
-    if not rows:
-        return None
-    return min(r[0] for r in rows).astimezone(UTC), max(r[1] for r in rows).astimezone(UTC)
+def _spans(store: Store) -> dict[str, tuple[datetime, datetime]]:
+    """The first and the last record's time of each logstore that has records."""
+    parts = (f"SELECT '{name}', min(time), max(time), count() FROM {name}" for name in _BAD)  # noqa: S608
+    rows = store.database.inspect(" UNION ALL ".join(parts)).rows
+    return {name: (first.astimezone(UTC), last.astimezone(UTC)) for name, first, last, n in rows if n}
 
 
 def _sweep(store: Store, moat: Moat, first: datetime, last: datetime) -> Swept:
@@ -86,17 +84,16 @@ def _incidents(swept: Swept, last: datetime, moat: Moat) -> list[Incident]:
     return sorted(folded.incidents, key=lambda i: (-i.severity, -i.count, i.first))
 
 
-def _series(store: Store, records: dict[str, int], first: datetime, last: datetime) -> Iterator[Series]:
-    step = step_for((last - first).total_seconds() + 1, COLUMNS)
-    start = int(first.timestamp()) // step * step
-    length = (int(last.timestamp()) - start) // step + 1
-    for logstore, (bad, means) in _BAD.items():
-        if not records[logstore]:
-            continue
+def _series(store: Store, spans: dict[str, tuple[datetime, datetime]]) -> Iterator[Series]:
+    """Each logstore over its own span: two files may be years apart."""
+    for logstore, (first, last) in sorted(spans.items()):
+        step = step_for((last - first).total_seconds() + 1, COLUMNS - 1)
+        start = int(first.timestamp()) // step * step
+        length = (int(last.timestamp()) - start) // step + 1
+        bad, means = _BAD[logstore]
         text = (
             f"* | select __time__ - __time__ % {step} as bucket, count(*) as total, "
-            f"count_if({bad}) as bad "
-            f"group by bucket order by bucket limit {length + 1}"
+            f"count_if({bad}) as bad group by bucket order by bucket limit {length + 1}"
         )
         total, wrong = [0] * length, [0] * length
         for bucket, n, m in store.door.ask(Query(text, logstore), last).rows:

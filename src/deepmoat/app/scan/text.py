@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from deepmoat.app.scan.report import Report, Series, printable, sparkline
+from deepmoat.app.scan.report import Report, Series, duration, printable, sparkline
 from deepmoat.model import Incident, Severity
 
 _COLOURS = {
@@ -33,7 +33,7 @@ def _parts(report: Report) -> Iterator[RenderableType]:
         yield _series(series)
     if report.countries:
         shown = "  ".join(f"{printable(code or '??')} {n:,}" for code, n in report.countries[:12])
-        yield Text.assemble(("countries  ", "bold"), shown)
+        yield Text.assemble(("\ncountries  ", "bold"), shown)
     yield Text("")
     if report.attackers:
         yield _attackers(report)
@@ -70,18 +70,13 @@ def _span(report: Report) -> str:
 
 
 def _series(series: Series) -> RenderableType:
-    table = Table.grid(padding=(0, 1))
-    table.add_row(
-        Text(f"{series.logstore} ", style="bold"),
-        Text(sparkline(series.total), style="cyan"),
-        f"peak {max(series.total, default=0):,} in {series.step} s",
+    total, bad = sum(series.total), sum(series.bad)
+    head = Text.assemble(
+        ("\n" + series.logstore, "bold"),
+        f"  from {series.start:%Y-%m-%d %H:%M}, one mark is {duration(series.step)}; ",
+        f"peak {max(series.total):,}; {bad:,} {series.bad_means} of {total:,}",
     )
-    table.add_row(
-        Text(f"{series.bad_means} ", style="bold"),
-        Text(sparkline(series.bad), style="red"),
-        f"peak {max(series.bad, default=0):,}, {sum(series.bad):,} of {sum(series.total):,}",
-    )
-    return table
+    return Group(head, Text(sparkline(series.total), style="cyan"), Text(sparkline(series.bad), style="red"))
 
 
 def _attackers(report: Report) -> RenderableType:
