@@ -330,3 +330,28 @@ def failed(part: str) -> float:
     return sum(
         s.value for s in meters.snapshot() if (s.name, s.labels) == ("deepmoat_watch_failures_total", labels)
     )
+
+
+def test_a_turn_that_has_begun_is_finished_at_the_end(tmp_path: Path, database: Database) -> None:
+    deciding, release = threading.Event(), threading.Event()
+
+    def ask(query: Query, now: datetime) -> Result:
+        if "as good" in query.text:
+            deciding.set()
+            release.wait(10)
+        return Door(database.query).ask(query, now)
+
+    place = Place(tmp_path, database, ask=ask)
+
+    async def work() -> None:
+        async with running(place.watch(AlertSettings())):
+            await asyncio.to_thread(deciding.wait, 10)
+            asyncio.get_running_loop().call_later(0.2, release.set)
+
+    flood(database)
+    asyncio.run(work())
+    (incident,) = place.incidents.list()
+    (action,) = place.actions.in_force(datetime.now(UTC))
+    assert action.cause == incident.id
+    assert "block" in {record.fields["event_action"] for record in place.records}
+    place.state.close()

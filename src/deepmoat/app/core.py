@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -104,19 +105,23 @@ class Core:
                 group.create_task(watch.run()),
                 group.create_task(keep_house(self.database, self.place.moat.store.retention)),
             ]
-            await self._serve(app, stop)
+            try:
+                await self._serve(app, stop)
+            finally:
+                await asyncio.to_thread(self.database.interrupt)  # a query may take longer than a stop
             for task in inner:
                 task.cancel()
             await asyncio.wait(inner)
             committing.cancel()  # last: what the others still audit is written
 
     def close(self) -> None:
-        """Load what was acknowledged, then close the databases."""
-        local.withdraw(self.place.data)
-        self._end_local_keys()
-        self.intake.stop()
-        self.database.close()
-        self.state.close()
+        """Load what was acknowledged, then close the databases; each whatever became of those before."""
+        with ExitStack() as last:
+            last.callback(self.state.close)
+            last.callback(self.database.close)
+            last.callback(self.intake.stop)
+            last.callback(self._end_local_keys)
+            last.callback(local.withdraw, self.place.data)
 
     async def _serve(self, app: FastAPI, stop: asyncio.Event) -> None:
         api = self.place.moat.api
@@ -184,7 +189,7 @@ class Core:
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
         parts = Parts(
-            door=self.door,
+            door=Door(self.database.query_first, max_rows=self.door.max_rows),
             detectors=detectors(self.place.moat.detect),
             incidents=self.incidents,
             actions=self.actions,

@@ -1,7 +1,8 @@
 """watch: detectors run, findings become incidents, incidents become actions and messages.
 
 Two loops. One starts each detector when it is due, in a thread of its own; a slow detector is not
-started twice and delays no other. The other takes what they found, one turn at a time:
+started twice, and only ``THREADS`` slow ones delay another. The other takes what they found, one turn at
+a time, and ends a turn that it has begun:
 
     fold → decide (impact first) → push to the edges → tell → keep → audit
 
@@ -14,7 +15,7 @@ counted under its part; none ends the loop.
 import asyncio
 import logging
 import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -172,7 +173,7 @@ class Watch:
                     await wake.wait()
             wake.clear()
             with _counted("turn"):
-                await self._turn()
+                await _whole(self._turn())
 
     async def _turn(self) -> None:
         """One pass. The push is the only step on the loop; the others wait in threads."""
@@ -365,6 +366,16 @@ def _counted(part: str) -> Iterator[None]:
     except Exception:  # noqa: BLE001 - the one place where a bug of one part must not end the others
         count("deepmoat_watch_failures_total", part=part)
         _LOG.exception("%s failed", part)
+
+
+async def _whole(turn: Coroutine[Any, Any, None]) -> None:
+    """Run ``turn`` to its end, even when cancelled: what it decided is pushed, kept and audited."""
+    task = asyncio.ensure_future(turn)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _said(incident: Incident, text: str, now: datetime) -> bool:

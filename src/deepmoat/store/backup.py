@@ -20,7 +20,9 @@ MANIFEST = "deepmoat-backup.json"
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a backup is: when it was made, by which version, with how many records of what."""
+    """What a backup is: when it was made, by which version, with how many records of what (or more:
+    loads go on meanwhile).
+    """
 
     made: datetime
     version: str
@@ -36,12 +38,13 @@ def backup(database: Database, data: Path, target: Path, *, now: datetime, versi
         raise ConfigError("the folder is not empty", where=str(target), hint="name a new folder")
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     stage = database.backups / new_stage(now)
-    database.command(f"BACKUP DATABASE {NAME} TO File({{place:String}})", {"place": str(stage)})
+    records = database.counts()
+    database.apart(f"BACKUP DATABASE {NAME} TO File({{place:String}})", {"place": str(stage)})
     shutil.move(stage, target / "logs")
     _copy_state(data / "state.db", target / "state.db")
     if (data / "secret.key").exists():
         shutil.copy2(data / "secret.key", target / "secret.key")
-    manifest = Manifest(now, version, database.counts())
+    manifest = Manifest(now, version, records)
     write_atomically(target / MANIFEST, msgspec.json.encode(manifest))
     return manifest
 
