@@ -1,13 +1,15 @@
 import sqlite3
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from deepmoat.identity.identity import REMEMBERED, TOUCH, Identity
 from deepmoat.identity.roles import MAY, ROLES, Visitor
 from deepmoat.identity.settings import IdentitySettings
-from deepmoat.kit.errors import PeerError
+from deepmoat.kit.errors import PeerError, TransientError
 from deepmoat.store.state.database import State
 from deepmoat.store.state.keys import Keys
 from deepmoat.store.state.users import User
@@ -238,3 +240,36 @@ def test_a_clock_set_back_remembers_no_key_for_longer(identity: Identity, state:
     assert identity.key(secret, 10_000.0)
     Keys(state).revoke(key.prefix, 10_000.5)  # another process does
     assert identity.key(secret, 6_400.0) is None
+
+
+@pytest.fixture
+def full(state: State) -> Iterator[State]:
+    """A state whose disk takes nothing more: every write fails, every read works."""
+    state.engine.dispose()
+
+    def refuse(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA query_only=ON")
+
+    event.listen(state.engine, "connect", refuse)
+    yield state
+    event.remove(state.engine, "connect", refuse)
+
+
+def test_a_key_works_when_its_use_cannot_be_noted(
+    identity: Identity, state: State, request: pytest.FixtureRequest
+) -> None:
+    _, secret = identity.make_key("a sender", "ingest", "me", NOW)
+    session = signed_in(identity)
+    request.getfixturevalue("full")
+    assert identity.key(secret, NOW)
+    assert identity.session(session, NOW + 2 * TOUCH)
+
+
+def test_what_cannot_be_written_is_said_as_something_to_try_again(
+    identity: Identity, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("full")
+    with pytest.raises(TransientError) as caught:
+        identity.make_key("a sender", "ingest", "me", NOW)
+    assert caught.value.status in (503, 507) and caught.value.where == "store.state"
+    assert "a sender" not in str(caught.value), "no values in an error"

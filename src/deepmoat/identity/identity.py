@@ -8,6 +8,7 @@ at most that time.
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import cast
 
 import msgspec
@@ -16,9 +17,9 @@ from deepmoat.identity.limit import Attempts
 from deepmoat.identity.roles import ROLES, Role, Visitor
 from deepmoat.identity.secret import digest, matches, mint, prefix_of
 from deepmoat.identity.settings import IdentitySettings
-from deepmoat.kit.errors import PeerError
+from deepmoat.kit.errors import PeerError, TransientError
 from deepmoat.kit.ids import new_id
-from deepmoat.kit.meters import count
+from deepmoat.kit.meters import count, drop
 from deepmoat.store.state.database import State
 from deepmoat.store.state.keys import Key, Keys
 from deepmoat.store.state.links import Link, Links
@@ -194,7 +195,7 @@ class Identity:
         pause = min(TOUCH, limits.session_idle / 4)
         seen = session.seen
         if active and now - seen >= pause:
-            self.sessions.touch(prefix, now)
+            self._note(self.sessions.touch, prefix, now)
             seen = now
         ends = min(session.created + limits.session_absolute, seen + limits.session_idle, now + REMEMBERED)
         visitor = Visitor(prefix, user.name, cast(Role, user.role), "session")
@@ -207,9 +208,17 @@ class Identity:
         if not (key and right) or key.revoked is not None:
             return None
         if key.used is None or now - key.used >= TOUCH:
-            self.keys.touch(prefix, now)
+            self._note(self.keys.touch, prefix, now)
         visitor = Visitor(prefix, key.name, cast(Role, key.role), "key")
         return self._remember(secret, _Checked(visitor, now + REMEMBERED, now + TOUCH), ended)
+
+    @staticmethod
+    def _note(touch: Callable[[str, float], None], prefix: str, now: float) -> None:
+        """Write down that a credential is in use; a full disk keeps nobody out."""
+        try:
+            touch(prefix, now)
+        except TransientError:
+            drop("identity", "use_not_noted")
 
     def _remembered(self, secret: str, now: float) -> _Checked | None:
         with self._lock:

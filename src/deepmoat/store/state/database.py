@@ -3,11 +3,13 @@
 SQLite by default (write-ahead log, ``synchronous=FULL``: what was answered survives a power cut).
 """
 
+import sqlite3
 from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, create_engine, event, select
+from sqlalchemy.engine import ExceptionContext
 
-from deepmoat.kit.errors import ConfigError
+from deepmoat.kit.errors import ConfigError, TransientError
 from deepmoat.kit.settings import Settings
 
 METADATA = MetaData()
@@ -23,7 +25,7 @@ class StateSettings(Settings, frozen=True):
 
 
 class State:
-    """The engine behind every table of state. Thread-safe."""
+    """The engine behind every table of state. Thread-safe; TransientError when the disk does not serve."""
 
     def __init__(self, settings: StateSettings, *, folder: Path) -> None:
         """Open and create what is missing; ConfigError when the data is newer than the code."""
@@ -35,6 +37,7 @@ class State:
             )
         self.engine: Engine = create_engine(url)
         event.listen(self.engine, "connect", _careful)
+        event.listen(self.engine, "handle_error", _ours)
         METADATA.create_all(self.engine)
         with self.engine.begin() as connection:
             _check_version(connection)
@@ -47,6 +50,14 @@ class State:
 def _careful(connection, _record) -> None:  # type: ignore[no-untyped-def]
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _ours(context: ExceptionContext) -> None:
+    """A full disk, a locked or damaged file: it may work later. The statement's values are not said."""
+    exc = context.original_exception
+    if isinstance(exc, sqlite3.OperationalError):
+        full = getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+        raise TransientError(f"cannot use the state: {exc}", status=507 if full else 503, where="store.state")
 
 
 def _check_version(connection: Connection) -> None:
