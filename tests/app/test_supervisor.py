@@ -25,6 +25,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "kind, log = sys.argv[-2:]\n"
         "open(log, 'a').write(f'{kind} {os.getpid()}\\n')\n"
         "if kind == 'config': sys.exit(78)\n"
+        "if kind == 'later' and len(open(log).readlines()) == 2: sys.exit(78)\n"
+        "if kind == 'later' and len(open(log).readlines()) == 1: time.sleep(0.3); sys.exit(3)\n"
         "if kind == 'crash' and len(open(log).readlines()) < 3: sys.exit(3)\n"
         "signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))\n"
         "sys.stdin.read() if kind == 'pipe' else time.sleep(60)\n"
@@ -62,3 +64,10 @@ def test_wrong_settings_end_everything(program: Path) -> None:
 @pytest.mark.system
 def test_children_end_with_status_nought_when_told(program: Path) -> None:
     assert asyncio.run(run_until(["sleep", "sleep"], program, 2)) == 0
+
+
+@pytest.mark.system
+def test_settings_that_became_wrong_end_nothing(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_CALM_SECONDS", 0.2)
+    assert asyncio.run(run_until(["later"], program, 3)) == 0
+    assert len(program.read_text().splitlines()) == 3, "it ran, died, found its settings wrong, ran again"

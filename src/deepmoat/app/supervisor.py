@@ -3,7 +3,8 @@
 Children are started by exec (an embedded ClickHouse does not survive fork). Each holds the reading
 end of a pipe from here as its standard input: when the supervisor is gone, it reads the end of the
 pipe and drains, so nothing is left behind. A child that says its settings are wrong (status 78,
-EX_CONFIG) ends the whole; others come back after a pause that doubles up to five seconds.
+EX_CONFIG) ends the whole, unless it has served before: the others go on with the settings they have.
+All others come back after a pause that doubles up to five seconds.
 """
 
 import asyncio
@@ -53,17 +54,19 @@ async def supervise(children: Sequence[Child], stop: asyncio.Event) -> int:
 
 
 async def _keep(child: Child, stop: asyncio.Event) -> int:
-    restarts = 0
+    restarts, served = 0, False
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         born = loop.time()
         status = await _run(child, stop)
-        if status == EX_CONFIG:
+        calm = loop.time() - born > _CALM_SECONDS
+        served |= calm
+        if status == EX_CONFIG and not served:
             stop.set()
             return 1
         if stop.is_set():
             return 0 if status == 0 else 1
-        restarts = 0 if loop.time() - born > _CALM_SECONDS else restarts + 1
+        restarts = 0 if calm else restarts + 1
         log.error("%s ended with status %s; starting it again in %.1f s", child.name, status, pause(restarts))
         await _unless(stop, pause(restarts))
     return 0
