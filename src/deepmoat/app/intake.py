@@ -64,6 +64,7 @@ class Intake:
 
     def drain(self, before: float, seconds: float) -> None:
         """Load until nothing begun before ``before`` waits in any spool. TransientError after ``seconds``."""
+        self._recover_orphans()
         end = time.monotonic() + seconds
         while any(s.born < before for folder in self._folders() for s in unloaded(folder)):
             if time.monotonic() > end:
