@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from deepmoat.collect.times import decimal, nanoseconds
 
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-MOMENTS = st.datetimes(datetime.min.replace(year=1980), datetime.min.replace(year=2100), timezones=ZONES)
+MOMENTS = st.datetimes(datetime(1980, 1, 1), datetime(2100, 1, 1), timezones=ZONES)  # noqa: DTZ001
 
 
 @given(MOMENTS)
