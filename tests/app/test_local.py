@@ -1,14 +1,16 @@
 """The command line asks a core over HTTP; its errors arrive as they left."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from deepmoat.app import local
-from deepmoat.kit.errors import PeerError, QueryError, TransientError
+from deepmoat.kit.errors import ConfigError, PeerError, QueryError, TransientError
 
 ANSWERS = {
     "/caret": (
@@ -60,3 +62,27 @@ def test_other_errors_are_one_line(core: local.Local) -> None:
 def test_a_core_that_is_gone_is_said_to_be(core: local.Local) -> None:
     with pytest.raises(TransientError, match="core does not answer"):
         local.ask(local.Local("http://127.0.0.1:1", ""), "POST", "/plain", {})
+
+
+def test_a_core_that_dies_while_it_answers_is_said_to(core: local.Local) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        thread = threading.Thread(target=lambda: dying.accept()[0].close())
+        thread.start()
+        with pytest.raises(TransientError, match="core does not answer"):
+            local.ask(local.Local(f"http://127.0.0.1:{dying.getsockname()[1]}", ""), "POST", "/plain", {})
+        thread.join()
+
+
+def test_this_machine_is_not_asked_through_a_proxy(
+    core: local.Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(QueryError, match="no time"):
+        local.ask(core, "POST", "/plain", {})
+
+
+def test_a_url_that_is_none_is_the_operators_mistake() -> None:
+    with pytest.raises(ConfigError, match="is no URL"):
+        local.find(Path(), "moat.example:8600", "key")

@@ -7,14 +7,19 @@ that lives as long as the process. On another machine ``--url`` and ``--key`` sa
 import json
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from deepmoat.kit.addresses import Networks
 from deepmoat.kit.errors import ConfigError, PeerError, QueryError, TransientError
 from deepmoat.kit.files import write_atomically
+
+_LOOPBACK = Networks(["127.0.0.0/8", "::1"])
 
 
 class Local(msgspec.Struct, frozen=True):
@@ -42,6 +47,8 @@ def find(data: Path, url: str | None, key: str | None) -> Local:
     """
     key = key or os.environ.get("DEEPMOAT_KEY")
     if url:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"{url!r} is no URL", where="--url", hint="write https://moat.example:8600")
         return Local(url.rstrip("/"), key or "")
     try:
         local = msgspec.json.decode(file(data).read_bytes(), type=Local)
@@ -67,13 +74,16 @@ def ask(
         headers={"Authorization": f"Bearer {local.key}", "Content-Type": "application/json"},
         method=method,
     )
+    host = urllib.parse.urlsplit(local.url).hostname or ""
+    # A proxy of the environment is used, but never towards this machine itself: it would be told the key.
+    direct = [urllib.request.ProxyHandler({})] if host == "localhost" or host in _LOOPBACK else []
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+        with urllib.request.build_opener(*direct).open(request, timeout=timeout) as answer:
             return bytes(answer.read())
     except urllib.error.HTTPError as exc:
         with exc:
             raise _said(exc.code, exc.read(), local.url) from exc
-    except (urllib.error.URLError, TimeoutError) as exc:
+    except (OSError, HTTPException) as exc:
         raise TransientError(f"core does not answer: {exc}", where=local.url, hint="is it running?") from exc
 
 
