@@ -163,6 +163,21 @@ def test_an_empty_request_is_no_error(intake: Intake) -> None:
     assert intake.put("otlp_protobuf", "app", b"") == intake.put("otlp_json", "app", b"{}")
 
 
+def test_a_known_field_of_a_wrong_wire_type_is_not_handed_on(intake: Intake) -> None:
+    body = request(full(), service_name="shop").SerializeToString()
+    value = b"\x12\x06\x0a\x04shop"  # AnyValue: field 1, a string
+    wrong = b"\x12\x08\x08\x01\x0a\x04shop"  # the same with field 1 as a number before it
+    at = body.index(value)
+    longer = body[:at] + wrong + body[at + len(value) :]
+    longer = longer.replace(b"\x0a\x16\x0a\x0cservice", b"\x0a\x18\x0a\x0cservice")
+    outer = ExportLogsServiceRequest()
+    outer.resource_logs.add().resource.attributes.add().key = "x"
+    for mutated in (longer, outer.SerializeToString() + body):
+        checked = intake.put("otlp_protobuf", "app", mutated)
+        assert intake.count("rejected") == 0
+        assert checked.records in (0, 1)
+
+
 VALUES = st.recursive(
     st.text(max_size=5)
     | st.integers(-(2**63), 2**63 - 1)
@@ -212,7 +227,8 @@ def test_whatever_passes_is_stored(intake: Intake, drawn: list[tuple[Any, dict[s
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_damaged_request_is_refused_or_stored(intake: Intake, data: st.DataObject) -> None:
-    intake.database.command("TRUNCATE TABLE app")
+    for logstore in ("app", "rejected"):
+        intake.database.command(f"TRUNCATE TABLE {logstore}")
     body = bytearray(request(full(), full(), service_name="shop").SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))

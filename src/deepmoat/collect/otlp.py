@@ -3,7 +3,7 @@
 ClickHouse cannot read a message that contains itself, as lists and maps in AnyValue do. So ``check`` makes
 JSON text of those, in the few requests that have any. Whether a request has some is found without a walk
 over its attributes: it is parsed by a copy of the schema without lists and maps, what was unknown is thrown
-away, and if the length is still the same there was nothing.
+away, and if it still encodes to the same bytes there was nothing.
 
 Source: https://opentelemetry.io/docs/specs/otlp/,
 https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/logs/v1/logs.proto
@@ -123,9 +123,10 @@ def plain(body: bytes) -> tuple[Any, bytes]:
     """A protobuf body as a request without lists and maps, and its bytes; DecodeError where it is none."""
     request = _plain_type().FromString(body)
     request.DiscardUnknownFields()
-    if request.ByteSize() == len(body):
+    if request.SerializeToString() == body:
         return request, body
     full = ExportLogsServiceRequest.FromString(body)
+    full.DiscardUnknownFields()  # among them known numbers with a wrong wire type, which ClickHouse would read
     return flat(full)
 
 
