@@ -226,6 +226,8 @@ class _Select(_Clauses):
 
     def lowered(self) -> Lowered:
         """The whole SELECT."""
+        if not self.node.expressions:
+            raise QueryError("select wants columns", hint="select *, or select status, count(*) as n")
         projections = list(self._projections())
         self.expressions.aliases = {p.name.lower(): p.value for p in reversed(projections)}
         select = exp.Select(expressions=[])
