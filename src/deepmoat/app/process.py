@@ -23,6 +23,7 @@ def run(name: str, role: Role) -> int:
         stream=sys.stderr,
         format=f"%(asctime)s %(levelname)s {name} %(message)s",
     )
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it comments on analysts' texts
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_until_told(role)) or 0
