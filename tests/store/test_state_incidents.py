@@ -50,6 +50,16 @@ ACTIONS = st.builds(
 )
 
 
+def test_the_state_is_its_owners_alone_in_a_folder_that_others_may_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "state.db").touch(0o644)  # as earlier versions left it
+    state = State(StateSettings(), folder=tmp_path)
+    Incidents(state)
+    files = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()}
+    state.close()
+    assert "state.db" in files and not any(files.values()), files
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
     state = State(StateSettings(), folder=tmp_path_factory.mktemp("state"))

@@ -36,6 +36,7 @@ class State:
                 f"store.state.url {url.split(':')[0]!r} is not supported yet", hint="write sqlite:///PATH"
             )
         self.engine: Engine = create_engine(url)
+        _private(self.engine.url.database)
         event.listen(self.engine, "connect", _careful)
         event.listen(self.engine, "handle_error", _ours)
         METADATA.create_all(self.engine)
@@ -45,6 +46,13 @@ class State:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _private(path: str | None) -> None:
+    """Make the file, and those SQLite puts beside it (they take its mode), its owner's alone."""
+    if path and path != ":memory:":
+        Path(path).touch(0o600)
+        Path(path).chmod(0o600)
 
 
 def _careful(connection, _record) -> None:  # type: ignore[no-untyped-def]
