@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from deepmoat.model import LOGSTORES
@@ -158,13 +158,15 @@ LINES = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LINES)
+@example([b"\xef\xbb\xbf"])
 def test_what_passes_is_stored_and_the_rest_is_refused(intake: Intake, lines: list[bytes]) -> None:
     for logstore in ("access", "rejected"):
         intake.database.command(f"TRUNCATE TABLE {logstore}")
     lines = [line.replace(b"\n", b" ") for line in lines]
     checked = intake.put("ndjson", "access", b"\n".join(lines))
-    sent = sum(bool(line.strip()) for line in lines)
-    one_list = b"\n".join(lines).lstrip()[:1] == b"["
+    text = b"\n".join(lines).removeprefix(b"\xef\xbb\xbf")
+    sent = sum(bool(line.strip()) for line in text.split(b"\n"))
+    one_list = text.lstrip()[:1] == b"["
     assert one_list or checked.records + len(checked.refused) == sent
     assert (intake.count("access"), intake.count("rejected")) == (checked.records, 0)
 

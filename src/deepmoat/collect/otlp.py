@@ -126,7 +126,7 @@ def plain(body: bytes) -> tuple[Any, bytes]:
     if request.SerializeToString() == body:
         return request, body
     full = ExportLogsServiceRequest.FromString(body)
-    full.DiscardUnknownFields()  # among them known numbers with a wrong wire type, which ClickHouse would read
+    full.DiscardUnknownFields()  # also known numbers of a wrong wire type, which ClickHouse would read
     return flat(full)
 
 
