@@ -125,3 +125,12 @@ def test_a_large_backlog_does_not_hold_up_the_end(intake: Intake) -> None:
     intake.stop(0.0)
     left = len(list(intake.spools.glob("*/*.seg")))
     assert left == 30 - count(intake) > 0, "what is not loaded yet waits for the next start"
+
+
+def test_what_detectors_look_at_is_loaded_first(intake: Intake) -> None:
+    folder = intake.spools / "core"
+    folder.mkdir()
+    for number, logstore in enumerate(("llm", "audit", "access", "security")):
+        (folder / f"{number:020d}~records~{logstore}~x.seg").write_bytes(b"")
+    order = [path.name.split("~")[2] for path in intake._sealed()]
+    assert order == ["access", "security", "llm", "audit"]

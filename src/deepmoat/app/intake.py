@@ -22,6 +22,8 @@ from deepmoat.store.logs.loader import Loader
 
 log = logging.getLogger("deepmoat.intake")
 QUARANTINE = "quarantine"
+LOOKED_AT = ("access", "ddos", "security", "waf")
+"""Logstores that detectors read every second or so: their segments go first."""
 POLL_SECONDS = 0.05
 STOP_SECONDS = 1.5
 ORPHANS_SECONDS = 10.0
@@ -88,8 +90,8 @@ class Intake:
             self._stop.wait(0.0 if busy else POLL_SECONDS)
 
     def _sealed(self) -> Iterator[Path]:
-        """Sealed segments, the oldest of each spool in turn: one that is behind holds up no other."""
-        spools = [sorted(folder.glob("*.seg")) for folder in self._folders()]
+        """Sealed segments, what detectors look at first, each spool in turn: one behind holds up no other."""
+        spools = [sorted(folder.glob("*.seg"), key=_turn) for folder in self._folders()]
         return (path for turn in zip_longest(*spools) for path in turn if path)
 
     def _folders(self) -> list[Path]:
@@ -144,3 +146,9 @@ class Intake:
                 recover(folder, lambda receiver: self.readers.get(receiver).whole)
             finally:
                 os.close(descriptor)
+
+
+def _turn(path: Path) -> tuple[bool, str]:
+    """Segments in order: urgent ones first, then the oldest."""
+    parts = path.name.split("~")
+    return len(parts) < 3 or parts[2] not in LOOKED_AT, path.name
