@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,16 @@ def test_bad_input_is_counted_by_reason_and_loses_no_good_neighbour(tmp_path: Pa
     refused = report["files"][0]["refused"]
     assert report["records"]["access"] == 30
     assert sum(refused.values()) == len(bad) + 1 and len(refused) >= 3, refused
+
+
+@pytest.mark.parametrize("parser", ["combined", "sshd"])
+def test_a_file_out_of_an_archive_without_times_is_read(tmp_path: Path, parser: str) -> None:
+    login = "Jan 27 03:00:01 web sshd[7]: Failed password for root from 81.2.69.142 port 9 ssh2\n"
+    log = tmp_path / "a.log"
+    log.write_text(GOOD.format(n=1) if parser == "combined" else login)
+    os.utime(log, (315_532_800, 315_532_800))  # 1980-01-01, the first day a zip file knows
+    report = scan(str(log), "--parser", parser)
+    assert not report["files"][0]["refused"] and sum(report["records"].values()) == 1
 
 
 def test_a_gzip_file_cut_short_gives_its_good_lines(tmp_path: Path) -> None:
