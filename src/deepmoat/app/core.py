@@ -52,6 +52,7 @@ from deepmoat.store.state.incidents import Incidents
 log = logging.getLogger("deepmoat.core")
 BACKUP_DRAIN_SECONDS = 30.0
 LOCAL_KEY = "command line of this machine"
+OURSELVES = "deepmoat"
 
 
 async def core(place: Place, stop: asyncio.Event) -> int:
@@ -82,7 +83,7 @@ class Core:
     def __init__(self, place: Place, secret: bytes, database: Database, state: State) -> None:
         moat = place.moat
         self.place, self.database, self.state = place, database, state
-        self.readers = Readers(moat.collect, secret)
+        self.readers = Readers(moat.collect.live(datetime.now(UTC)), secret)
         self.door = Door(database.query, max_rows=moat.store.logs.limits.result_rows - 1)
         self.identity = Identity(moat.identity, state)
         self.incidents, self.actions = Incidents(state), Actions(state)
@@ -132,7 +133,7 @@ class Core:
         """The API listens: let the command line find us, and say where we are."""
         moat = self.place.moat
         self._end_local_keys()
-        _, secret = self.identity.make_key(LOCAL_KEY, "admin", "deepmoat", time.time())
+        _, secret = self.identity.make_key(LOCAL_KEY, "admin", OURSELVES, time.time())
         local.publish(self.place.data, local.Local(api_url(moat), secret))
         self.unready.clear()
         log.info("console, API and ingestion on %s, edge on http://%s", api_url(moat), moat.edge.listen)
@@ -142,7 +143,7 @@ class Core:
 
     def _end_local_keys(self) -> None:
         for key in self.identity.keys.all():
-            if key.name == LOCAL_KEY and key.revoked is None:
+            if (key.name, key.created_by, key.revoked) == (LOCAL_KEY, OURSELVES, None):
                 self.identity.revoke_key(key.prefix, time.time())
 
     def _app(self, watch: Watch) -> FastAPI:

@@ -248,13 +248,22 @@ class _Edge:
         if self.full and count:
             drop("edge", "spool_full", count)
             return
-        try:
-            for logstore, batch in records.items():
+        appended = 0
+        for logstore, batch in records.items():
+            try:
                 self.spool.append(Stream("records", logstore, self.name), b"".join(encoded(batch)), now)
+                appended += len(batch)
+            except MoatError:
+                drop("edge", "disk_full", len(batch))
+        try:
             self.spool.sync()
+        except MoatError:  # the spool has taken back what it could not make durable
+            drop("edge", "disk_full", appended)
+            return
+        try:
             self.spool.seal(older_than=now - _SEAL)
         except MoatError:
-            drop("edge", "disk_full", count)
+            drop("edge", "not_sealed")
 
     def measure(self) -> bytes:
         """All meters of this process as JSON. Taken in the loop: nobody counts meanwhile."""

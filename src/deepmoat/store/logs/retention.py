@@ -4,8 +4,10 @@ Age drops whole days, each once its last record is old enough. Size drops the ol
 when only the newest day is left, that day's oldest parts: a flood of one hour must not fill the disk.
 """
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import Annotated
 
 import msgspec
@@ -16,12 +18,15 @@ from deepmoat.kit.settings import Settings
 from deepmoat.model import LOGSTORES
 from deepmoat.store.logs.database import NAME, Database
 
+SHARE = 10
+"""What one logstore may take of the disk when nothing is said: one part in so many."""
+
 
 class Keep(Settings, frozen=True):
-    """``days`` of age and ``bytes`` on disk; whichever is reached first."""
+    """``days`` of age and ``bytes`` on disk, whichever is reached first; 0 is a tenth of the file system."""
 
     days: Annotated[int, msgspec.Meta(ge=1)] = 30
-    bytes: Annotated[int, msgspec.Meta(ge=1)] = 20_000_000_000
+    bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class RetentionSettings(Settings, frozen=True):
@@ -46,19 +51,19 @@ class Part(msgspec.Struct, frozen=True):
     rows: int
 
 
-def surplus(parts: Sequence[Part], keep: Keep, now: datetime) -> Iterator[tuple[Part, str]]:
-    """The parts of one logstore to drop, and why ("age" or "size"), oldest first.
+def surplus(parts: Sequence[Part], days: int, room: int, now: datetime) -> Iterator[tuple[Part, str]]:
+    """The parts of one logstore to drop, and why ("age" or "size"), oldest first; ``room`` is in bytes.
 
     >>> parts = [Part("access", str(d), date(2026, 1, d), d, 10, 1) for d in (1, 2, 3)]
-    >>> [(p.name, why) for p, why in surplus(parts, Keep(days=1, bytes=15), datetime(2026, 1, 3))]
+    >>> [(p.name, why) for p, why in surplus(parts, 1, 15, datetime(2026, 1, 3))]
     [('1', 'age'), ('2', 'size')]
     """
-    oldest = (now - timedelta(days=keep.days)).date()
+    oldest = (now - timedelta(days=days)).date()
     total = sum(p.bytes for p in parts)
     for part in sorted(parts, key=lambda p: (p.day, p.block)):
         if part.day < oldest:
             yield part, "age"
-        elif total > keep.bytes:
+        elif total > room:
             yield part, "size"
         else:
             return
@@ -68,25 +73,37 @@ def surplus(parts: Sequence[Part], keep: Keep, now: datetime) -> Iterator[tuple[
 def enforce(database: Database, settings: RetentionSettings, now: datetime) -> int:
     """Drop what is too old or too much; how many records that were."""
     parts = list(_parts(database))
+    share = shutil.disk_usage(database.path).total // SHARE
     rows = 0
     for name in LOGSTORES:
         own = [p for p in parts if p.logstore == name]
         gauge("deepmoat_store_logstore_bytes", sum(p.bytes for p in own), logstore=name)
-        rows += _drop(database, surplus(own, settings.keep(name), now))
+        keep = settings.keep(name)
+        rows += _drop(database, surplus(own, keep.days, keep.bytes or share, now))
     return rows
 
 
 def _drop(database: Database, doomed: Iterable[tuple[Part, str]]) -> int:
-    """Drop each part; one that a merge has taken since is looked at again next time."""
+    """Drop whole days by age and single parts by size: a statement each, and there may be many days."""
     rows = 0
-    for part, why in doomed:
-        try:
-            database.command(f"ALTER TABLE {part.logstore} DROP PART {{part:String}}", {"part": part.name})
-        except QueryError:
-            count("deepmoat_store_retention_failures_total")
+    for (day, why), group in groupby(doomed, key=lambda item: (item[0].day, item[1])):
+        parts = [part for part, _ in group]
+        if why == "age":
+            rows += _gone(database, "DROP PARTITION ID {what:String}", f"{day:%Y%m%d}", parts, why)
             continue
-        count("deepmoat_store_expired_records_total", part.rows, logstore=part.logstore, reason=why)
-        rows += part.rows
+        rows += sum(_gone(database, "DROP PART {what:String}", p.name, [p], why) for p in parts)
+    return rows
+
+
+def _gone(database: Database, statement: str, what: str, parts: Sequence[Part], why: str) -> int:
+    """Run one DROP; parts that a merge has taken since are looked at again next time."""
+    logstore, rows = parts[0].logstore, sum(p.rows for p in parts)
+    try:
+        database.command(f"ALTER TABLE {logstore} {statement}", {"what": what})
+    except QueryError:
+        count("deepmoat_store_retention_failures_total")
+        return 0
+    count("deepmoat_store_expired_records_total", rows, logstore=logstore, reason=why)
     return rows
 
 
