@@ -217,3 +217,34 @@ def test_the_supervisors_death_drains_its_children(tmp_path: Path, backend: int)
     assert len(children) == 2
     moat.kill()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 15)
+
+
+def test_an_attack_while_core_was_away_is_found_when_it_is_back(tmp_path: Path) -> None:
+    moat = Moat(tmp_path, backend=1)
+    begin = time.time() - 1800
+    lines = [
+        {
+            "time": begin + n / 2,
+            "client_address": "81.2.69.142",
+            "event_action": "login",
+            "event_outcome": "failure",
+            "user_name": f"u{n}",
+            "service_name": "web",
+        }
+        for n in range(120)
+    ]
+    spool = tmp_path / "moat-data" / "spool" / "edge-7"
+    spool.mkdir(parents=True)
+    segment = spool / f"{int(begin * 1e9):020d}-00000000~records~security~edge-7.seg"
+    segment.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    with running(moat):
+        key = moat.key("admin")
+
+        def found() -> object:
+            incidents = moat.call("/api/incidents", key=key)[1]["incidents"]
+            return [i for i in incidents if i["detector"] == "login_bruteforce"]
+
+        (incident,) = wait_for(found, 20)  # type: ignore[misc]
+        assert ["client_address", "81.2.69.142"] in incident["subjects"]
+        actions = moat.call("/api/actions", key=key)[1]["actions"]
+        assert not [a for a in actions if a["cause"] == incident["id"]], "an attack long over blocks nobody"

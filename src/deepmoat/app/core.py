@@ -36,6 +36,7 @@ from deepmoat.edge.settings import endpoint
 from deepmoat.identity.audit import Audit
 from deepmoat.identity.desk import Desk
 from deepmoat.identity.identity import Identity
+from deepmoat.kit.errors import TransientError
 from deepmoat.kit.meters import Sample, merged, snapshot
 from deepmoat.kit.spool import Stream
 from deepmoat.kit.tasks import Group
@@ -51,6 +52,7 @@ from deepmoat.store.state.incidents import Incidents
 
 log = logging.getLogger("deepmoat.core")
 BACKUP_DRAIN_SECONDS = 30.0
+AWAY_SECONDS, CATCH_UP_SECONDS = 10.0, 3600.0
 LOCAL_KEY = "command line of this machine"
 OURSELVES = "deepmoat"
 
@@ -96,6 +98,7 @@ class Core:
         """Everything, until ``stop``."""
         loop = asyncio.get_running_loop()
         crashed: asyncio.Future[None] = loop.create_future()
+        waiting_since = self.intake.oldest()
         self.intake.start(lambda exc: _ignore(loop.call_soon_threadsafe(crashed.set_exception, exc)))
         watch = self._watch(loop)
         app = self._app(watch)
@@ -105,6 +108,7 @@ class Core:
                 group.create_task(_until(crashed)),
                 group.create_task(watch.run()),
                 group.create_task(keep_house(self.database, self.place.moat.store.retention)),
+                group.create_task(self._catch_up(watch, waiting_since)),
             ]
             try:
                 await self._serve(app, stop)
@@ -114,6 +118,20 @@ class Core:
                 task.cancel()
             await asyncio.wait(inner)
             committing.cancel()  # last: what the others still audit is written
+
+    async def _catch_up(self, watch: Watch, since: float | None) -> None:
+        """Look at what arrived while core was away, once it is loaded: the detectors follow the clock."""
+        started = time.time()
+        if since is None or started - since < AWAY_SECONDS:
+            return
+        try:
+            await asyncio.to_thread(self.intake.drain, started, CATCH_UP_SECONDS)
+        except TransientError as exc:
+            log.error("the records of the time without core are not looked at: %s", exc)
+            return
+        span = datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(started, UTC)
+        await asyncio.to_thread(watch.look_back, *span)
+        log.info("looked at the records from %s to %s", *span)
 
     def close(self) -> None:
         """Load what was acknowledged, then close the databases; each whatever became of those before."""

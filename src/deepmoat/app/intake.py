@@ -64,12 +64,17 @@ class Intake:
                 loaded += self._segment(path)
             return loaded
 
+    def oldest(self) -> float | None:
+        """When the oldest segment that waits in any spool was begun; None where none waits."""
+        self.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return min((s.born for folder in self._folders() for s in unloaded(folder)), default=None)
+
     def drain(self, before: float, seconds: float) -> None:
         """Load until nothing begun before ``before`` waits in any spool. TransientError after ``seconds``."""
         self._recover_orphans()
         end = time.monotonic() + seconds
         while any(s.born < before for folder in self._folders() for s in unloaded(folder)):
-            if time.monotonic() > end:
+            if time.monotonic() > end or self._stop.is_set():
                 raise TransientError("what was acknowledged is not all loaded yet", where=str(self.spools))
             self.pass_over()
             time.sleep(POLL_SECONDS)

@@ -29,7 +29,7 @@ from deepmoat.alert.send import Sender, Told
 from deepmoat.alert.settings import AlertSettings
 from deepmoat.detect.detector import Detector
 from deepmoat.detect.run import Door, run
-from deepmoat.detect.schedule import Due, due
+from deepmoat.detect.schedule import Due, due, window
 from deepmoat.kit.meters import count, gauge
 from deepmoat.kit.tasks import Group
 from deepmoat.model import Action, Finding, Incident, Record
@@ -153,8 +153,17 @@ class Watch:
                     pool.submit(self._run, item)
             await asyncio.sleep(TICK)
 
+    def look_back(self, since: datetime, until: datetime) -> None:
+        """Every detector over a time when nobody looked; for a thread of the caller's.
+
+        What is found is an incident like any other; a block ends some minutes after the last sign of its
+        attack, so what is long over blocks nobody.
+        """
+        for detector in self.parts.detectors:
+            self._run(Due(detector, window(detector, since)[0], until))
+
     def _run(self, item: Due) -> None:
-        """One detector, on a thread of the pool."""
+        """One detector, on a thread."""
         name = item.detector.name
         try:
             with _counted(name):

@@ -1,7 +1,7 @@
 """decide: from an incident to an order, its impact counted first."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from deepmoat.kit.errors import MoatError
 from deepmoat.kit.meters import count
@@ -13,6 +13,8 @@ from deepmoat.respond.settings import Allowed, RespondSettings
 Ask = Callable[[Query, datetime], Result]
 Earlier = Callable[[Incident], Sequence[Incident]]
 TRIES = 3
+OVER = timedelta(minutes=5)
+"""An attack without a sign for so long (and longer than a block lasts) is not blocked any more."""
 
 
 class Decider:
@@ -41,6 +43,8 @@ class Decider:
         if incident.status == "closed" or (not wanted.fresh and (wanted.held or current is None)):
             self.unsure.pop(incident.id, None)
             return Order(held=wanted.held)
+        if current is None and now - incident.last > max(OVER, self.settings.block()):
+            return Order(held="it was over before it was known")
         try:
             known = self._good(incident, wanted.fresh, now)
         except MoatError as exc:
