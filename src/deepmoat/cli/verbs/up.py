@@ -11,20 +11,16 @@ from deepmoat.cli.options import data_option, settings_option
 @settings_option
 @data_option
 def command(settings: str | None, data: str | None) -> None:
-    """Supervise until told to stop. A second supervisor on one data folder ends at once.
-
-    Its children would wait for the first one's to go, as those of a supervisor that was killed must.
-    """
+    """Supervise until told to stop."""
     from deepmoat.app.check import check
+    from deepmoat.app.folder import claim
     from deepmoat.app.process import run
     from deepmoat.app.settings import read
     from deepmoat.app.supervisor import children, supervise
-    from deepmoat.kit.spool import lock
 
     place = read(settings, data)
     check(place)
-    place.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock(place.data)
+    claim(place.data)
     shared = ["--data", str(place.data), *(["--settings", str(place.file)] if place.file else [])]
     kept = children(place.moat.edge.workers, shared)
     sys.exit(run("supervisor", lambda stop: supervise(kept, stop)))
