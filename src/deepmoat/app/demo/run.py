@@ -27,7 +27,7 @@ from deepmoat.app.settings import read
 from deepmoat.kit.errors import TransientError
 
 HONEST, BOTS, BOT_RATE = 60, 40, 30.0
-_WARM_UP, _FLOOD, _GUESS = 12.0, 15.0, 12.0
+_WARM_UP, _FLOOD, _GUESS, _GUESS_RATE = 12.0, 15.0, 12.0, 12.0
 _SETTINGS = """\
 data = "data"
 [edge]
@@ -194,7 +194,7 @@ async def _attack(
     )
     guesser = Person(BRUTE_ADDRESS, "curl/8.11")
     await asyncio.gather(
-        flood(bad, attackers(BOTS), BOT_RATE, _FLOOD, stop), guess(brute, guesser, 8, _GUESS, stop)
+        flood(bad, attackers(BOTS), BOT_RATE, _FLOOD, stop), guess(brute, guesser, _GUESS_RATE, _GUESS, stop)
     )
     await _sleep(stop, 2)
 
