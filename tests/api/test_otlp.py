@@ -121,3 +121,21 @@ async def test_the_other_refusals_speak_the_protocol_too(rig: Rig) -> None:
     assert found == [(413, 8), (400, 3), (401, 16), (403, 7)]
     assert nobody.headers["www-authenticate"]
     assert (text.status_code, text.json()["error"]["code"]) == (415, "wrong_type")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"\n\x84\x89z\x12\x80\x89z" + b"\x12\x00" * 1_000_000, PROTOBUF),
+        (b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[' + b"{}," * 3_000_000 + b"{}]}]}]}", JSON),
+    ],
+)
+async def test_millions_of_empty_records_are_refused_before_any_is_built(
+    rig: Rig, body: bytes, headers: dict[str, str]
+) -> None:
+    async with rig.client("ingest") as client:
+        answer = await client.post("/v1/logs", content=body, headers=headers)
+    assert answer.status_code == 413
+    text = answer.json()["message"] if headers is JSON else Status.FromString(answer.content).message
+    assert "more than 250000 records" in text
+    assert await bodies(rig) == []

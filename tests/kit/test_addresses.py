@@ -20,12 +20,17 @@ def test_a_mapped_address_is_the_same_client(address: object) -> None:
     assert f"::ffff:{address}" in Networks([f"{address}/32"])
 
 
+def test_an_address_with_a_zone_is_none() -> None:
+    assert canonical("fe80::1%eth0") is None
+
+
 @given(st.text())
 def test_any_other_text_is_no_address(text: str) -> None:
     try:
         ip_address(text)
     except ValueError:
-        assert canonical(text) is None and text not in Networks(["0.0.0.0/0", "::/0"])
+        assert canonical(text) is None
+        assert text not in Networks(["0.0.0.0/0", "::/0"])
 
 
 def test_a_wrong_network_is_named() -> None:

@@ -16,6 +16,7 @@ from deepmoat.api.errors import headers_of, status_of
 from deepmoat.api.guard import guard
 from deepmoat.api.ingest import check, content_type, keep
 from deepmoat.api.services import Checked, Services
+from deepmoat.collect.wire import at_most
 from deepmoat.kit.errors import MoatError, PeerError
 from deepmoat.kit.meters import drop
 from deepmoat.kit.spool import Stream
@@ -25,6 +26,7 @@ _ENCODINGS: dict[str, Encoding] = {
     "application/x-protobuf": "otlp_protobuf",
     "application/json": "otlp_json",
 }
+_SMALL, _OBJECTS = 1 << 20, 8
 _MEDIA: dict[Encoding, str] = {v: k for k, v in _ENCODINGS.items()}
 
 # Codes of google.rpc.Code by HTTP status.
@@ -40,6 +42,7 @@ def routes(services: Services, budget: Budget) -> APIRouter:
         visitor = await allowed(request)
         with budget.hold() as held:
             body = await read(request, services.settings, held)
+            _few(encoding, body, services.settings.lines)
             checked = await check(services.readers.get(encoding), body, services.now())
             await keep(services, Stream(encoding, "app", visitor.name), checked)
         return checked
@@ -56,6 +59,19 @@ def routes(services: Services, budget: Budget) -> APIRouter:
         return _taken(encoding, checked)
 
     return router
+
+
+def _few(encoding: Encoding, body: bytes, most: int) -> None:
+    """PeerError 413 for a body of more than ``most`` records, before any is built.
+
+    A small body holds few anyway; in JSON each record and each attribute is an object or two.
+    """
+    if len(body) < _SMALL:
+        return
+    few = at_most(body, most) if encoding == "otlp_protobuf" else body.count(b"{") <= most * _OBJECTS
+    if not few:
+        drop("otlp", "too_many_records")
+        raise PeerError(f"the body has more than {most} records", status=413, hint="send smaller batches")
 
 
 def _encoding(request: Request) -> Encoding:

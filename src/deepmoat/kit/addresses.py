@@ -7,7 +7,7 @@ from deepmoat.kit.errors import ConfigError
 
 
 def canonical(text: str) -> str | None:
-    """One spelling for an address; IPv4-mapped IPv6 becomes IPv4. None where it is no address.
+    """One spelling for an address; IPv4-mapped IPv6 becomes IPv4. None for what is none, or has a zone.
 
     >>> canonical("::ffff:192.0.2.1"), canonical("2001:DB8::0:1"), canonical("no")
     ('192.0.2.1', '2001:db8::1', None)
@@ -15,6 +15,8 @@ def canonical(text: str) -> str | None:
     try:
         address = ip_address(text)
     except ValueError:
+        return None
+    if "%" in text:  # a zone means something on one machine only, and no set of the kernel's takes it
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         return str(address.ipv4_mapped)
