@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from deepmoat.app import local
-from deepmoat.app.settings import read
+from deepmoat.app.data_folder import data_folder
 from deepmoat.kit.moments import moment
 from deepmoat.model import Query, Result
 
@@ -32,7 +32,7 @@ def ask(asked: Asked) -> Result:
 
 
 def _ask_core(asked: Asked) -> Result:
-    core = local.find(read(asked.settings, asked.data).data, asked.url, asked.key)
+    core = local.find(data_folder(asked.settings, asked.data), asked.url, asked.key)
     body = {
         "text": asked.text,
         "logstore": asked.logstore or "access",
@@ -54,6 +54,7 @@ def _ask_core(asked: Asked) -> Result:
 
 def _ask_files(asked: Asked) -> Result:
     from deepmoat.app.scan.store import temporary
+    from deepmoat.app.settings import read
 
     with temporary(read(asked.settings, asked.data).moat) as store:
         store.take(asked.files, asked.parser)

@@ -9,19 +9,17 @@ import msgspec
 
 from deepmoat.alert.settings import AlertSettings
 from deepmoat.api.settings import ApiSettings
+from deepmoat.app.data_folder import DATA, data_folder, settings_text
 from deepmoat.collect.settings import CollectSettings
 from deepmoat.console.settings import ConsoleSettings
 from deepmoat.detect.settings import DetectSettings
 from deepmoat.edge.settings import EdgeSettings
 from deepmoat.identity.settings import IdentitySettings
-from deepmoat.kit.errors import ConfigError
 from deepmoat.kit.settings import Settings, load
 from deepmoat.respond.settings import RespondSettings
 from deepmoat.store.logs.database import LogSettings
 from deepmoat.store.logs.retention import RetentionSettings
 from deepmoat.store.state.database import StateSettings
-
-FILE = "moat.toml"
 
 
 class StoreSettings(Settings, frozen=True):
@@ -35,7 +33,7 @@ class StoreSettings(Settings, frozen=True):
 class Moat(Settings, frozen=True):
     """The whole file. ``data`` is the folder for everything kept, relative to the settings file."""
 
-    data: str = "moat-data"
+    data: str = DATA
     edge: EdgeSettings = msgspec.field(default_factory=EdgeSettings)
     store: StoreSettings = msgspec.field(default_factory=StoreSettings)
     collect: CollectSettings = msgspec.field(default_factory=CollectSettings)
@@ -60,14 +58,8 @@ def read(file: str | None, data: str | None = None) -> Place:
 
     Raises ConfigError naming file, section and key.
     """
-    path = Path(file) if file else Path(FILE)
-    if not path.exists():
-        if file:
-            raise ConfigError("no such file", where=file, hint="without --settings the defaults are used")
-        return Place(Moat(), Path(data or Moat().data).absolute())
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"cannot be read: {exc}", where=str(path)) from exc
-    moat = load(Moat, text, where=str(path))
-    return Place(moat, Path(data or path.parent / moat.data).absolute(), path)
+    found = settings_text(file)
+    if found is None:
+        return Place(Moat(), data_folder(file, data))
+    path, text = found
+    return Place(load(Moat, text, where=str(path)), data_folder(file, data), path)
