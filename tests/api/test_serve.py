@@ -71,6 +71,7 @@ async def test_it_ends_within_five_seconds_with_a_stream_and_a_websocket_open() 
         socket = await connect(f"ws://127.0.0.1:{port}/socket")
         stop.set()
         await asyncio.wait_for(task, 5)
+        assert task.done() and task.exception() is None
         await socket.close()
 
 

@@ -201,6 +201,8 @@ def test_too_many_wrong_links_shut_the_door_even_for_a_right_one(page: "Page", s
         page.goto(site.link())
         page.get_by_role("button").click()
         page.get_by_text("too many failed attempts").wait_for()
+        page.goto(site.url)
+        assert page.url == f"{site.url}/sign-in"
     finally:
         site.rig.identity.attempts._by_address.clear()
 

@@ -37,8 +37,8 @@ def test_a_record_tells_all_it_knows_and_nothing_it_does_not() -> None:
     st.one_of(st.text(alphabet=st.characters()), st.integers(), st.floats(), st.none(), st.lists(st.text()))
 )
 def test_any_value_can_be_shown_and_sent_to_the_browser(value: object) -> None:
-    json.dumps(cell(value), allow_nan=True)
-    written(value).encode()
+    assert json.dumps(cell(value), allow_nan=True)
+    assert isinstance(written(value).encode(), bytes)
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40))

@@ -5,6 +5,7 @@ by a second Load over the same segment. Only what cannot be a line of a log at a
 limit) is cut out here.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import msgspec
@@ -45,9 +46,9 @@ class LineParser(Receiver):
         all_good = msgspec.structs.replace(plan, where=f"throwIf(NOT ({plan.where})) = 0")
         return msgspec.structs.replace(all_good.load(self.context, stream), otherwise=(good, others[-1]))
 
+    @abstractmethod
     def plans(self, stream: Stream) -> Sequence[Plan]:
         """The plans over ``{file}``, a table with the one column ``line``; each line is in exactly one."""
-        raise NotImplementedError
 
 
 def rejected(parser: str, logstore: str, table: str, where: str, reason: str) -> Plan:
