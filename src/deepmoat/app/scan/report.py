@@ -86,7 +86,7 @@ def _attacker(address: str, own: Sequence[Finding]) -> Attacker:
         min(f.first for f in own),
         max(f.last for f in own),
         max(f.count for f in own),
-        {f.detector: f.summary for f in sorted(own, key=lambda f: f.first)},
+        {f.detector: f.summary.removeprefix(f"{address} ") for f in sorted(own, key=lambda f: f.first)},
     )
 
 
