@@ -51,6 +51,7 @@ CASES: tuple[tuple[str, bytes, set[int], set[str]], ...] = (
     ("another Host in the target", b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", {400}, {"host_mismatch"}),
     ("no slash", b"GET evil HTTP/1.1\r\nHost: a\r\n\r\n", {400}, {"bad_target", "malformed"}),
     ("fragment", b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", {400}, {"bad_target"}),
+    ("TRACE", b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", {405}, {"trace_not_offered"}),
     ("CONNECT", b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", {405}, {"connect_not_offered"}),
     ("unknown method", b"FROB / HTTP/1.1\r\nHost: a\r\n\r\n", {400}, {"malformed"}),
     ("version 2.0", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", {400, 505}, {"version_not_supported"}),

@@ -136,6 +136,8 @@ def _start_line(line: bytes) -> Head:
         raise Refused("version_not_supported")
     if method == b"CONNECT":
         raise Refused("connect_not_offered")
+    if method == b"TRACE":  # its answer repeats the client's credentials
+        raise Refused("trace_not_offered")
     return Head(method.decode("ascii"), target, _VERSIONS[version], [], {})
 
 

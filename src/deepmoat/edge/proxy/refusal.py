@@ -22,6 +22,7 @@ STATUS: dict[str, int] = {
     "head_too_large": 431,
     "too_many_headers": 431,
     "connect_not_offered": 405,
+    "trace_not_offered": 405,
     "version_not_supported": 505,
     "backend_unreachable": 502,
     "backend_closed": 502,
