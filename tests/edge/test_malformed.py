@@ -88,7 +88,7 @@ def test_every_malformed_request_is_refused_counted_and_the_connection_closed(
 
     seen: list[str] = []
     bench.run(work())
-    assert len(seen) == len(CASES) == 52
+    assert len(seen) == len(CASES) == 53
 
 
 async def _refused(edge: Any, name: str, raw: bytes, statuses: set[int], reasons: set[str]) -> None:
