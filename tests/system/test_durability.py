@@ -1,6 +1,7 @@
 """What was acknowledged is stored exactly once, whatever moment core is killed at."""
 
 import json
+import os
 import random
 import threading
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from system.moat import Moat
 
-KILLS = 20
+KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 20
 
 
 class Sender(threading.Thread):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from deepmoat.app import local
-from deepmoat.app.data_folder import data_folder
+from deepmoat.app.folder import data_folder
 from deepmoat.kit.moments import moment
 from deepmoat.model import Query, Result
 

@@ -9,7 +9,7 @@ import msgspec
 
 from deepmoat.alert.settings import AlertSettings
 from deepmoat.api.settings import ApiSettings
-from deepmoat.app.data_folder import DATA, data_folder, settings_text
+from deepmoat.app.folder import DATA, data_folder, settings_text
 from deepmoat.collect.settings import CollectSettings
 from deepmoat.console.settings import ConsoleSettings
 from deepmoat.detect.settings import DetectSettings

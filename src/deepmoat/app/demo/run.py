@@ -1,7 +1,6 @@
 """The demo's script: start everything, let people live, attack, and say what happened when."""
 
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -238,8 +237,3 @@ def _rows(stage: Stage, bad: Tally, brute: Tally) -> Iterator[tuple[str, ...]]:
         )
         blocked = f"{tally.first_refused - begin:.2f}" if tally.first_refused else "-"
         yield incident["title"], f"{opened - begin:.2f}", f"{at - begin:.2f}", blocked
-
-
-def as_json(stage: Stage) -> str:
-    """What the webhook was told, for machines."""
-    return json.dumps([message for _, message in stage.told])

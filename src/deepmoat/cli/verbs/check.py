@@ -13,7 +13,7 @@ def command(file: str | None, as_json: bool) -> None:
     import msgspec
 
     from deepmoat.app.check import check
-    from deepmoat.app.data_folder import FILE
+    from deepmoat.app.folder import FILE
     from deepmoat.app.settings import read
 
     name = file or FILE
