@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -220,3 +221,19 @@ def test_what_is_in_force_and_when_that_changes() -> None:
 
 def test_versions_only_grow() -> None:
     assert next_version(5, 0.0) == 6 and next_version(5, 1.0) == 1000
+
+
+def test_an_edge_that_connects_while_core_ends_is_turned_away(tmp_path: Path) -> None:
+    async def test() -> bytes:
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        edge, closing = await asyncio.open_connection(sock=theirs)
+        async with asyncio.TaskGroup() as group:
+            pass
+        ActionServer(tmp_path)._connected(group, reader, writer)
+        try:
+            return await asyncio.wait_for(edge.read(), 5)
+        finally:
+            closing.close()
+
+    assert asyncio.run(test()) == b""

@@ -72,7 +72,7 @@ class ActionServer:
         try:
             async with Group() as group:
                 server = await asyncio.start_unix_server(
-                    lambda reader, writer: _ignore(group.create_task(self._talk(reader, writer))),
+                    lambda reader, writer: self._connected(group, reader, writer),
                     sock=listening,
                 )
                 group.create_task(self._expire())
@@ -86,6 +86,17 @@ class ActionServer:
                     server.close()
         finally:
             self.socket.unlink(missing_ok=True)
+
+    def _connected(
+        self, group: asyncio.TaskGroup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """An edge connected; one that comes while we are ending is turned away, and comes again."""
+        talk = self._talk(reader, writer)
+        try:
+            group.create_task(talk)
+        except RuntimeError:
+            talk.close()
+            writer.transport.abort()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = _Client()
@@ -141,10 +152,6 @@ class ActionServer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._ends.wait()
-
-
-def _ignore(_task: object) -> None:
-    """asyncio would run a coroutine that its callback gives back a second time."""
 
 
 class _GoneError(Exception):
