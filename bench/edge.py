@@ -1,254 +1,202 @@
-"""CPU time of a request through the edge beside nginx: same backend, same load, same run, logs on.
+"""What a request costs through the edge, nginx and HAProxy: same backend, same clients, one interleaved run.
 
-    .venv/bin/python bench/edge.py [--json] [--rounds 5] [--requests 6000]
+    .venv/bin/python bench/edge.py [--json] [--rounds 5] [--requests 20000] [--only plain,full] [--profile full]
 
-Rounds of the two proxies alternate, so that a busy machine is busy for both; what is compared is the CPU
-time of the proxy's own processes (/proc/<pid>/stat), never the wall clock. `plain` is a POST of 0.7 KB over
-kept-alive connections, answered with a small JSON object; the edge writes an `access` record and makes it
-durable, nginx writes a JSON access log. `chat` is the same to a chat endpoint: the edge then also reads model
-and tokens from request and answer and writes an `llm` record, which nginx cannot do. `sse` is a stream of
-small chat events at a steady pace, unbuffered, in microseconds for each event.
+Rounds of the proxies alternate, so that a busy machine is busy for all of them, and the first warms up. What
+is compared is CPU time of all processes of a proxy (/proc/<pid>/stat), never the wall clock; ratios are
+those of sums over the rounds, ``…_us`` medians in microseconds. Each proxy has one process with one thread. The
+proxies run on one core, clients and backend on another. ``…_cpu_ratio`` is the edge to nginx, with ``_haproxy`` the
+edge to HAProxy.
+
+- ``plain``: a POST of 0.7 KB over 32 kept-alive connections, answered with a small JSON object. nginx and
+  HAProxy write a line of JSON each to a file, which may be lost with the machine; the edge writes its
+  ``access`` record and makes it durable. It has no cheaper mode.
+- ``full``: the same to a chat endpoint, through an edge with 1,000 addresses blocked, limits for clients and
+  keys, and a budget. It reads the call and the tokens of its answer and writes an ``llm`` record too; nginx
+  and HAProxy do what they do for ``plain``.
+- ``sse``: 50 streams of small chat events, one each 10 ms, unbuffered; for each event. The edge reads each.
+- ``idle``: memory (Pss) that a fresh process gains by 1,000 open streams that say nothing, in MB.
+- ``latency``: median of one request every 2 ms, less that of the backend asked directly, in microseconds.
+- ``tls``: ``tls_request`` is ``plain`` over TLS 1.3; ``tls_handshake`` a new connection with a full handshake (ECDSA
+  P-256, none resumed) and one request on it.
+
+A proxy that is not installed is left out. ``--profile`` runs only the edge, under cProfile, and prints where its
+time goes.
 """
 
 import argparse
-import asyncio
 import json
-import os
-import shutil
-import signal
+import pstats
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httptools
+import edge_load as load
+import edge_proxies as proxies
 import uvloop
+from edge_proxies import Proxy, Stage
 
-TICK = os.sysconf("SC_CLK_TCK")
-CONNECTIONS = 32
-STREAMS, EVENTS, PACE = 50, 100, 0.01
-KINDS = {
-    "plain": ("/v1/plain", CONNECTIONS),
-    "chat": ("/v1/chat/completions", CONNECTIONS),
-    "sse": ("/v1/stream/chat/completions", STREAMS),
-}
-PROMPT = "Tell me, in a few plain words, what a moat is for and how deep it ought to be. " * 7
-BODY = json.dumps({"model": "m-1", "messages": [{"role": "user", "content": PROMPT}]}).encode()
-USAGE = {"prompt_tokens": 120, "completion_tokens": 40, "total_tokens": 160}
-CHOICE = {
-    "index": 0,
-    "message": {"role": "assistant", "content": "Deep enough. " * 12},
-    "finish_reason": "stop",
-}
-ANSWER = json.dumps(
-    {"id": "c-1", "object": "chat.completion", "model": "m-1", "choices": [CHOICE], "usage": USAGE}
-)
-DELTA = {"index": 0, "delta": {"content": "deep "}, "finish_reason": None}
-EVENT = b"data: %b\n\n" % json.dumps({"id": "c-1", "model": "m-1", "choices": [DELTA]}).encode()
-NGINX = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
-http {{
-  log_format moat escape=json '{{"time":$msec,"client":"$remote_addr","method":"$request_method",'
-    '"host":"$host",'
-    '"path":"$uri","query":"$args","status":$status,"sent":$body_bytes_sent,"took":$request_time,'
-    '"agent":"$http_user_agent","referer":"$http_referer","upstream":"$upstream_addr",'
-    '"upstream_status":"$upstream_status","upstream_time":"$upstream_header_time","id":"$request_id"}}';
-  access_log {folder}/access.log moat;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  keepalive_requests 1000000; client_body_buffer_size 64k;
-  upstream model {{ server 127.0.0.1:{backend}; keepalive 128; keepalive_requests 1000000; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Request-Id $request_id;
-      proxy_buffering off;
-    }}
-  }}
-}}
-"""
+KINDS = ("plain", "full", "sse", "idle", "latency", "tls")
+CONNECTIONS, STREAMS, IDLE_STREAMS, GREETED_AT_ONCE = 32, 50, 1_000, 8
+OTHERS = ("nginx", "haproxy")
+PAUSE = 0.002
+Figures = dict[str, float]
+Measure = Callable[[Proxy], float]
+"""Loads a proxy; CPU microseconds for each unit of work."""
 
 
-class Backend:
-    """Answers a request at once, or with a paced stream when it asks for one."""
+class Bench:
+    """One run."""
 
-    def connection_made(self, transport: Any) -> None:
-        self.transport, self.parser, self.size = transport, httptools.HttpRequestParser(self), 0
-        self.url = b""
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.rounds, self.requests, self.only = options.rounds, options.requests, options.only
+        (self.model,) = proxies.free_ports(1)
+        self.pair = proxies.certificate(folder)
+        self.context = load.trusting(self.pair.authority) if self.pair else None
+        self.stage = Stage(folder, self.model, self.pair)
 
-    def data_received(self, data: bytes) -> None:
-        self.parser.feed_data(data)
+    def figures(self) -> Figures:
+        """All that was asked for."""
+        figures: Figures = {}
+        if set(self.only) - {"idle"}:
+            with self.stage.up("plain", "full", *OTHERS) as up:
+                figures |= self.compare(up)
+                if "latency" in self.only:
+                    figures |= self.latency(up)
+        if "idle" in self.only:
+            figures |= self.idle()
+        return figures
 
-    def on_url(self, url: bytes) -> None:
-        self.url = url
+    # CPU.
 
-    def on_message_complete(self) -> None:
-        if self.url != b"/v1/stream/chat/completions":
-            self.transport.write(HEAD)
-            return
-        self.transport.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    def measures(self, up: dict[str, Proxy]) -> dict[str, Measure]:
+        """What to compare, by kind."""
+        asked = self.requests
+        every: dict[str, Measure] = {
+            "plain": lambda p: spent(p, asked, load.ask(p.plain, load.PLAIN, CONNECTIONS, asked)),
+            "full": lambda p: spent(p, asked, load.ask(p.plain, load.CHAT, CONNECTIONS, asked)),
+            "sse": lambda p: spent(p, STREAMS * load.EVENTS, load.ask(p.plain, load.STREAM, STREAMS, STREAMS)),
+        }
+        chosen = {kind: measure for kind, measure in every.items() if kind in self.only}
+        context = self.context
+        if "tls" not in self.only or context is None or not all(p.tls for p in up.values()):
+            if "tls" in self.only:
+                print("no TLS on both sides here: not compared", file=sys.stderr)
+            return chosen
+        greeted = max(GREETED_AT_ONCE, asked // 20)
+        chosen["tls_request"] = lambda p: spent(
+            p, asked, load.ask(p.tls, load.PLAIN, CONNECTIONS, asked, context)
         )
-        self.left = EVENTS
-        self.tick()
+        chosen["tls_handshake"] = lambda p: spent(
+            p, greeted, load.greet(p.tls, load.PLAIN, GREETED_AT_ONCE, greeted, context)
+        )
+        return chosen
 
-    def tick(self) -> None:
-        if not self.left:
-            self.transport.write(b"0\r\n\r\n")
-            return
-        self.left -= 1
-        self.transport.write(b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
-        asyncio.get_running_loop().call_later(PACE, self.tick)
+    def compare(self, up: dict[str, Proxy]) -> Figures:
+        """Interleaved rounds; medians and ratios."""
+        figures: Figures = {}
+        measures = self.measures(up)
+        took: dict[str, dict[str, list[float]]] = {kind: {} for kind in measures}
+        for step in range(self.rounds + 1):
+            for kind, measure in measures.items():
+                ours = up["full" if kind == "full" else "plain"]
+                for proxy in (ours, *(up[name] for name in OTHERS if name in up)):
+                    value = measure(proxy)
+                    if step:  # the first round only warms up
+                        name = proxy.name if proxy.name in OTHERS else "edge"
+                        took[kind].setdefault(name, []).append(value)
+        for kind, found in took.items():
+            figures |= _summed(kind, found)
+        return figures
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.left = 0
+    # Time and memory.
 
-    def eof_received(self) -> None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
+    def latency(self, up: dict[str, Proxy]) -> Figures:
+        """What each proxy adds to the median."""
+        named = {("edge" if name == "plain" else name): p.plain for name, p in up.items() if name != "full"}
+        took = uvloop.run(load.clock({"direct": self.model, **named}, max(200, self.requests // 10), PAUSE))
+        median = {name: statistics.median(values) * 1e6 for name, values in took.items()}
+        figures = {f"latency_added_p50_us_{name}": median[name] - median["direct"] for name in named}
+        figures["latency_added_p50_us"] = figures.pop("latency_added_p50_us_edge")
+        figures["latency_direct_p50_us"] = median["direct"]
+        return {key: round(value, 1) for key, value in figures.items()}
 
+    def idle(self) -> Figures:
+        """What each proxy, freshly started, gains by streams that idle."""
+        figures: Figures = {}
+        for name in ("plain", *OTHERS):
+            for how in ("plain", "tls"):
+                with self.stage.up(name) as up:
+                    proxy = up.get(name)
+                    if proxy is None or (how == "tls" and not (proxy.tls and self.context)):
+                        continue
+                    key = f"idle_streams_{how}_mb" + (f"_{name}" if name in OTHERS else "")
+                    figures[key] = round(self.gained(proxy, how), 2)
+        return figures
 
-HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: toy\r\nContent-Length: %d\r\n\r\n"
-    % len(ANSWER)
-    + ANSWER.encode()
-)
-
-
-class Asker:
-    """Sends ``requests``, one after the answer of the other."""
-
-    def __init__(self, request: bytes, requests: int, done: asyncio.Future[None]) -> None:
-        self.request, self.left, self.done = request, requests, done
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport, self.parser = transport, httptools.HttpResponseParser(self)
-        transport.write(self.request)
-
-    def data_received(self, data: bytes) -> None:
-        self.parser.feed_data(data)
-
-    def on_message_complete(self) -> None:
-        assert self.parser.get_status_code() == 200, self.parser.get_status_code()
-        self.left -= 1
-        if self.left > 0:
-            self.transport.write(self.request)
-            return
-        self.done.done() or self.done.set_result(None)
-        self.transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(ConnectionError(f"closed with {self.left} requests to go"))
-
-    def eof_received(self) -> None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
-
-
-async def ask(port: int, path: str, connections: int, requests: int) -> None:
-    """``connections`` at once, each with its share of ``requests``."""
-    loop = asyncio.get_running_loop()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: moat.example\r\nUser-Agent: bench/1\r\nAuthorization: Bearer k-1\r\n"
-    )
-    head += f"Accept: */*\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    done = []
-    for _ in range(connections):
-        future = loop.create_future()
-        made: Any = lambda future=future: Asker(head.encode() + BODY, requests // connections, future)  # noqa: E731
-        await loop.create_connection(made, "127.0.0.1", port)
-        done.append(future)
-    await asyncio.gather(*done)
+    def gained(self, proxy: Proxy, how: str) -> float:
+        """MB that ``proxy`` gains by idle streams."""
+        port, context = (proxy.plain, None) if how == "plain" else (proxy.tls, self.context)
+        uvloop.run(load.ask(port, load.CHAT, 4, 400, context))
+        uvloop.run(load.ask(port, load.STREAM, 4, 4, context))
+        before = proxy.megabytes()
+        after: float = uvloop.run(load.hold(port, IDLE_STREAMS, context, proxy.megabytes))
+        return after - before
 
 
-async def backend(port: int) -> None:
-    made: Any = Backend
-    server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", port, backlog=1024)
-    await server.serve_forever()
+def _summed(kind: str, found: dict[str, list[float]]) -> Figures:
+    figures = {f"{kind}_{name}_cpu_us": round(statistics.median(took), 2) for name, took in found.items()}
+    for name, suffix in (("nginx", ""), ("haproxy", "_haproxy")):
+        if name in found:
+            ratio = sum(found["edge"]) / max(sum(found[name]), 1e-9)
+            figures[f"{kind}_cpu_ratio{suffix}"] = round(ratio, 3)
+    return figures
 
 
-async def edge(port: int, model: int, folder: str) -> None:
-    from deepmoat.edge.serve import serve
-    from deepmoat.edge.settings import BackendSettings, EdgeSettings
+def spent(proxy: Proxy, units: int, work: object) -> float:
+    """CPU microseconds of ``proxy`` for each of ``units``, while ``work`` (a coroutine) loads it."""
+    before = proxy.cpu()
+    uvloop.run(work)
+    time.sleep(0.4)  # the log's last batch is part of the price
+    return (proxy.cpu() - before) / units * 1e6
 
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    backends = (BackendSettings(address=f"127.0.0.1:{model}"),)
-    settings = EdgeSettings(listen=f"127.0.0.1:{port}", backends=backends)
-    await serve(settings, worker=0, data=Path(folder), secret=b"s" * 32, stop=stop)
+
+def profile(folder: Path, options: argparse.Namespace) -> None:
+    """Print where the edge's loop spends its time under the load of one kind."""
+    kind = options.profile
+    bench = Bench(folder, options)
+    name = ("full" if kind == "full" else "plain") + "-profile"
+    with backend(folder, bench.model), bench.stage.up(name) as up:
+        if kind == "tls":
+            uvloop.run(load.ask(up[name].tls, load.PLAIN, CONNECTIONS, options.requests, bench.context))
+        else:
+            path = {"full": load.CHAT, "sse": load.STREAM}.get(kind, load.PLAIN)
+            asked, at_once = (STREAMS, STREAMS) if kind == "sse" else (options.requests, CONNECTIONS)
+            uvloop.run(load.ask(up[name].plain, path, at_once, asked))
+    (found,) = folder.glob("*/profile")
+    pstats.Stats(str(found)).sort_stats("tottime").print_stats(40)
 
 
 @contextmanager
-def process(*command: str) -> Iterator[int]:
-    """A process while the block runs; its pid."""
-    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        yield child.pid
-    finally:
-        child.terminate()
-        child.wait(20)
+def backend(folder: Path, port: int) -> Iterator[None]:
+    """The backend, while the block runs."""
+    own = folder / "backend"
+    own.mkdir()
+    with proxies.running(own, sys.executable, load.__file__, str(port), cores=proxies.BESIDE) as child:
+        proxies.wait_for(port, child, own)
+        yield
 
 
-def cpu(pid: int) -> float:
-    """CPU seconds of a process so far, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
-def wait_for(port: int) -> None:
-    import socket
-
-    for _ in range(200):
-        with socket.socket() as probe:
-            if not probe.connect_ex(("127.0.0.1", port)):
-                return
-        time.sleep(0.05)
-    raise SystemExit(f"nothing listens on port {port}")
-
-
-def free_ports(count: int) -> list[int]:
-    import socket
-
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def measure(pid: int, port: int, path: str, connections: int, requests: int) -> float:
-    """CPU microseconds of process ``pid`` for each request."""
-    before = cpu(pid)
-    uvloop.run(ask(port, path, connections, requests))
-    time.sleep(0.4)  # the log's last batch is part of the price
-    return (cpu(pid) - before) / requests * 1e6
-
-
-def compare(proxies: dict[str, tuple[int, int]], rounds: int, requests: int) -> dict[str, float]:
-    """Median microseconds by kind and proxy, and the ratio of their sums over all rounds."""
-    took: dict[str, list[float]] = {f"{kind}_{name}": [] for kind in KINDS for name in proxies}
-    for step in range(rounds + 1):
-        for name, (pid, port) in proxies.items():
-            for kind, (path, connections) in KINDS.items():
-                asked = STREAMS if kind == "sse" else requests
-                spent = measure(pid, port, path, connections, asked)
-                if step:  # the first round only warms up
-                    took[f"{kind}_{name}"].append(spent / (EVENTS if kind == "sse" else 1))
-    figures = {f"{key}_cpu_us": round(statistics.median(values), 2) for key, values in took.items()}
-    if "nginx" in proxies:
-        for kind in KINDS:
-            ratio = sum(took[f"{kind}_edge"]) / max(sum(took[f"{kind}_nginx"]), 1e-9)
-            figures[f"{kind}_cpu_ratio"] = round(ratio, 3)
-    return figures
+def _kinds(text: str) -> list[str]:
+    kinds = text.split(",")
+    if set(kinds) - set(KINDS):
+        raise argparse.ArgumentTypeError(f"kinds are {', '.join(KINDS)}")
+    return kinds
 
 
 def main() -> None:
@@ -257,37 +205,20 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=6000)
-    parser.add_argument("--role", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--requests", type=int, default=20_000, help="of each round, kind and proxy")
+    parser.add_argument("--only", type=_kinds, default=list(KINDS), help="comma-separated: " + ", ".join(KINDS))
+    parser.add_argument("--profile", choices=("plain", "full", "sse", "tls"))
     options = parser.parse_args()
-    if options.role:
-        name, *rest = options.role
-        uvloop.run(backend(int(rest[0])) if name == "backend" else edge(int(rest[0]), int(rest[1]), rest[2]))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        figures = run(folder, options.rounds, options.requests)
-    print(json.dumps(figures) if options.json else "\n".join(f"{k:24} {v}" for k, v in figures.items()))
-
-
-def run(folder: str, rounds: int, requests: int) -> dict[str, float]:
-    model, ours, theirs = free_ports(3)
-    here = (sys.executable, __file__, "--role")
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    with (
-        process(*here, "backend", str(model)),
-        process(*here, "edge", str(ours), str(model), folder) as edge_pid,
-    ):
-        wait_for(model)
-        wait_for(ours)
-        proxies = {"edge": (edge_pid, ours)}
-        if not nginx:
-            print("no nginx here: figures of the edge alone", file=sys.stderr)
-            return compare(proxies, rounds, requests)
-        conf = Path(folder) / "nginx.conf"
-        conf.write_text(NGINX.format(folder=folder, port=theirs, backend=model))
-        with process(nginx, "-c", str(conf), "-p", folder) as nginx_pid:
-            wait_for(theirs)
-            return compare(proxies | {"nginx": (nginx_pid, theirs)}, rounds, requests)
+    os.sched_setaffinity(0, proxies.BESIDE)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.profile:
+            profile(folder, options)
+            return
+        bench = Bench(folder, options)
+        with backend(folder, bench.model):
+            figures = bench.figures()
+    print(json.dumps(figures) if options.json else "\n".join(f"{k:36} {v}" for k, v in figures.items()))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """A web server's parts around the real database, door and state, with a clock that tests set."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import msgspec
 from fastapi import FastAPI
 
 from deepmoat.api.server import build
@@ -16,14 +17,15 @@ from deepmoat.collect.settings import CollectSettings
 from deepmoat.console.services import ConsoleServices
 from deepmoat.console.settings import ConsoleSettings
 from deepmoat.identity.audit import Audit
-from deepmoat.identity.desk import Desk
+from deepmoat.identity.desk import Desk, Kind
 from deepmoat.identity.identity import Identity
 from deepmoat.identity.settings import IdentitySettings
-from deepmoat.kit.errors import QueryError
 from deepmoat.kit.meters import snapshot
 from deepmoat.kit.spool import Spool, Stream, sealed
 from deepmoat.model import Action
 from deepmoat.query.door import Door
+from deepmoat.respond.settings import Allowed
+from deepmoat.respond.targets import by_hand
 from deepmoat.store.logs.database import Database
 from deepmoat.store.logs.loader import Loader
 from deepmoat.store.state.actions import Actions
@@ -60,21 +62,16 @@ class Hand:
         self.actions = actions
 
     async def block(
-        self, addresses: Sequence[str], who: str, reason: str, minutes: float, now: datetime
+        self,
+        wanted: Sequence[str | Mapping[str, str]],
+        who: str,
+        reason: str,
+        minutes: float,
+        now: datetime,
+        kind: Kind = "block",
     ) -> Action:
-        if "192.0.2.99" in addresses or not addresses:
-            raise QueryError("192.0.2.99 is on the allow-list", hint="see respond.allow")
-        targets = tuple((("client_address", address),) for address in addresses)
-        end = now + timedelta(minutes=minutes)
-        action = Action(
-            id=f"A{len(self.actions.list())}",
-            kind="block",
-            targets=targets,
-            cause=who,
-            reason=reason,
-            start=now,
-            end=end,
-        )
+        ordered = by_hand(wanted, who, reason, now, minutes, Allowed(("192.0.2.99",)), kind)
+        action = msgspec.structs.replace(ordered, id=f"A{len(self.actions.list())}")
         self.actions.put(action)
         return action
 

@@ -33,6 +33,17 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("app", {"source": "me"}, {"attributes": {"source": "me"}}),
     ("llm", {"model": "m", "input_tokens": 7, "stream": True}, {"gen_ai_request_model": "m", "gen_ai_usage_input_tokens": 7, "attributes": {"stream": "true"}}),  # noqa: E501
     ("llm", {"gen_ai.request.model": "m"}, {"gen_ai_request_model": "m"}),
+    ("llm", {"question": "why?", "answer": "because", "consumer": "ann", "llm_first_token_duration": "309"}, {"prompt": "why?", "answer": "because", "user_name": "ann", "time_to_first_token": 0.309, "attributes": {"llm_first_token_duration": "309"}}),  # noqa: E501
+    ("llm", {"gen_ai.input.messages": [{"role": "user"}], "is_sse": "1", "gen_ai.session.id": "s"}, {"prompt": '[{"role":"user"}]', "streamed": 1, "gen_ai_conversation_id": "s"}),  # noqa: E501
+    ("llm", {"gen_ai.response.finish_reasons": '["tool_calls","stop"]', "gen_ai.response.duration": "3548"}, {"gen_ai_response_finish_reason": "tool_calls,stop", "duration": 3.548, "attributes": {"gen_ai.response.duration": "3548"}}),  # noqa: E501
+    ("llm", {"finish_reasons": ["stop"], "streamed": True, "client_left": False}, {"gen_ai_response_finish_reason": "stop", "streamed": 1}),  # noqa: E501
+    ("llm", {"finish_reason": "[stop", "gen_ai.usage.cache_read.input_tokens": "5"}, {"gen_ai_response_finish_reason": "[stop", "gen_ai_usage_cache_read_input_tokens": 5}),  # noqa: E501
+    ("access", {"request_uri": "/a?b=c?d", "remote_port": "55732"}, {"url_path": "/a", "url_query": "b=c?d", "client_port": 55732}),  # noqa: E501
+    ("access", {"querystring": "x=1", "request_uri": "/a"}, {"url_path": "/a", "url_query": "x=1"}),
+    ("access", {"querystring": "x=1", "request_uri": "/a?y=2"}, {"url_query": "x=1", "attributes": {"request_uri": "/a?y=2"}}),  # noqa: E501
+    ("access", {"request_path": "/a", "request_uri": "/b"}, {"url_path": "/a", "attributes": {"request_uri": "/b"}}),  # noqa: E501
+    ("access", {"ssl_protocol": "TLSv1.3", "ssl_cipher": "ECDHE", "trace.id": "7"}, {"tls_protocol_version": "TLSv1.3", "tls_cipher": "ECDHE", "trace_id": "7"}),  # noqa: E501
+    ("ddos", {"cc_action": "challenge", "cc_phase": "gfcc", "cc_blocks": "1", "last_result": "failed", "matched_host": "a"}, {"verdict": "challenge", "cc_phase": "gfcc", "cc_blocks": 1, "last_result": "failed", "server_address": "a"}),  # noqa: E501
     ("security", {"user": "ann", "outcome": "failure"}, {"user_name": "ann", "event_outcome": "failure"}),
 ]  # fmt: skip
 # A line, and why it is refused.
@@ -75,7 +86,7 @@ def test_fields_find_their_columns(intake: Intake) -> None:
         wants = [(sent, want) for s, sent, want in CASES if s == logstore]
         for row, (sent, want) in zip(intake.rows(logstore), wants, strict=True):
             assert {k: v for k, v in said(row).items() if k != "time"} == want, sent
-    assert sum(map(intake.count, LOGSTORES)) == len(CASES) == 21
+    assert sum(map(intake.count, LOGSTORES)) == len(CASES) == 32
 
 
 def test_bad_lines_are_refused_by_number_and_their_neighbours_are_kept(intake: Intake) -> None:
@@ -99,12 +110,13 @@ def test_a_line_over_the_limit_is_refused(intake: Intake) -> None:
 def test_times_are_read_in_every_common_form(intake: Intake) -> None:
     forms = ["2025-01-01T10:00:00.123456Z", "2025-01-01T18:00:00.123456+08:00", "2025-01-01 10:00:00.123456"]
     forms += [1735725600.123456, "1735725600.123456", 1735725600123456, 1735725600123456000]
-    keys = ["time", "timestamp", "@timestamp", "ts", "time", "time", "time"]
+    forms += [1735725600.123456]
+    keys = ["time", "timestamp", "@timestamp", "ts", "time", "time", "time", "gen_ai.request.timestamp"]
     body = "\n".join(json.dumps({key: form, "n": 1}) for key, form in zip(keys, forms, strict=True))
     assert intake.put("ndjson", "app", body.encode()).refused == ()
     times = {row["time"].isoformat() for row in intake.rows("app")}
     assert times == {"2025-01-01T10:00:00.123456+00:00"}
-    assert intake.count("app") == 7
+    assert intake.count("app") == 8
 
 
 def test_nanoseconds_survive_both_ways(intake: Intake) -> None:

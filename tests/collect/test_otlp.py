@@ -135,6 +135,35 @@ def test_attributes_of_conventional_names_become_columns_of_other_logstores(inta
     assert [r["event_outcome"] for r in intake.rows("security")] == ["failure"]
 
 
+def test_a_model_call_finds_its_columns_under_names_new_and_old(intake: Intake) -> None:
+    record = LogRecord(time_unix_nano=AT, trace_id=bytes(range(16)), span_id=bytes(range(8)))
+    said = {
+        "gen_ai.system": "openai",
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.cache_read.input_tokens": "5",
+        "gen_ai.usage.reasoning.output_tokens": "3",
+        "gen_ai.prompt": "token=abcdef",
+        "gen_ai.output.messages": "because",
+        "trace_id": "not ours",
+    }
+    for key, value in said.items():
+        record.attributes.add(key=key).value.string_value = value
+    reasons = record.attributes.add(key="gen_ai.response.finish_reasons").value.array_value.values
+    reasons.add().string_value, reasons.add().string_value = "tool_calls", "stop"
+    intake.put("otlp_protobuf", "llm", request(record, LogRecord(time_unix_nano=AT + 1)).SerializeToString())
+    row, empty = intake.rows("llm")
+    assert row["prompt"].startswith("token=hmac:") and row["answer"] == "because"
+    assert (row["gen_ai_provider_name"], row["gen_ai_response_finish_reason"]) == (
+        "openai",
+        "tool_calls,stop",
+    )
+    assert row["gen_ai_usage_cache_read_input_tokens"] == 5
+    assert row["gen_ai_usage_reasoning_output_tokens"] == 3
+    assert row["trace_id"] == "000102030405060708090a0b0c0d0e0f"
+    assert row["attributes"]["trace_id"] == "not ours"
+    assert (empty["prompt"], empty["trace_id"], empty["gen_ai_response_finish_reason"]) == ("", "", "")
+
+
 def test_what_the_real_sdk_sends_is_read(intake: Intake) -> None:
     kept = InMemoryLogRecordExporter()
     provider = LoggerProvider(resource=Resource.create({"service.name": "checkout"}))

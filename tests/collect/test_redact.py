@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from deepmoat.collect.settings import CollectSettings
+from deepmoat.edge.records import LlmRecord, encoded
 from deepmoat.model import LOGSTORES
 from deepmoat.store.logs.database import Database
 from tests.collect.conftest import Intake
@@ -78,6 +79,14 @@ def rows(text: str) -> bytes:
     return json.dumps(row).encode() + b"\n"
 
 
+def call(text: str) -> bytes:
+    """A model call as the edge writes it: the text in the prompt, and as JSON of messages in the answer."""
+    answer = json.dumps([{"role": "assistant", "content": text, "note": {"deep": [text]}}])
+    asked = ("POST", "api.example", "/v1/chat/completions", 200, "openai", "chat", 0.5, "e-1", "pass")
+    record = LlmRecord(1735725600.0, "192.0.2.1", *asked, prompt=f"user: {text}", answer=answer)
+    return b"".join(encoded([record]))
+
+
 def otlp(text: str) -> bytes:
     """The text as body, as attribute, in a list, in a resource, as a logger's name and as a severity."""
     made = ExportLogsServiceRequest()
@@ -116,6 +125,8 @@ def rejects(text: str) -> bytes:
 WAYS: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "ndjson": ("access", ndjson),
     "records": ("access", rows),
+    "records of the edge": ("llm", call),
+    "ndjson into app": ("app", ndjson),
     "otlp_protobuf": ("app", otlp),
     "combined": ("access", combined),
     "common": ("access", combined),
@@ -136,6 +147,7 @@ def stored(intake: Intake) -> str:
 @pytest.mark.parametrize("name", WAYS)
 def test_no_secret_is_stored_by_any_way_in(name: str, intake: Intake) -> None:
     logstore, write = WAYS[name]
+    name = name.partition(" ")[0]
     bodies = [write(f"before {text}") for _, text in SECRETS]
     if name == "otlp_protobuf":
         for body in bodies:
@@ -147,6 +159,28 @@ def test_no_secret_is_stored_by_any_way_in(name: str, intake: Intake) -> None:
     assert everything.count("hmac:") >= len(SECRETS)
     for secret, text in SECRETS:
         assert secret not in everything, text
+
+
+@pytest.mark.parametrize("logstore", LOGSTORES)
+def test_no_text_column_of_any_logstore_keeps_a_secret(logstore: str, intake: Intake) -> None:
+    kept = {"source", "client_country", "user_name", "user_agent_original"}  # the last two keep addresses
+    columns = [c.name for c in LOGSTORES[logstore].columns if c.kind == "text" and c.name not in kept]
+    texts = [f"before {text}" for _, text in SECRETS]
+    rows = [{"time": 1735725600.0} | dict.fromkeys(columns, text) for text in texts]
+    intake.put("records", logstore, b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    assert intake.count(logstore) == len(SECRETS)
+    everything = stored(intake)
+    assert everything.count("hmac:") >= len(SECRETS) * len(columns)
+    for secret, text in SECRETS:
+        assert secret not in everything, text
+
+
+def test_prompts_and_answers_that_hold_no_secret_are_kept_whole(intake: Intake) -> None:
+    texts = [*KEPT, '{"messages": [{"role": "user", "content": "秘密 \\"x\\" \\n"}]}', "x" * 100_000]
+    intake.put("records", "llm", b"".join(call(text) for text in texts))
+    rows = intake.rows("llm", "prompt, answer", "")
+    assert {row["prompt"] for row in rows} == {f"user: {text}" for text in texts}
+    assert {json.loads(row["answer"])[0]["content"] for row in rows} == set(texts)
 
 
 def test_what_is_no_secret_is_kept(intake: Intake) -> None:

@@ -29,6 +29,7 @@ ATTACKS: tuple[tuple[str, str, str, str, float], ...] = (
         3,
     ),
     ("flood under a rate limit", "limited(START)", "request_burst", "request_burst:chat.example", 3),
+    ("flood that is challenged", "challenged(START)", "request_burst", "request_burst:chat.example", 3),
     ("slower burst", "burst(START, 1, 16)", "request_burst", "request_burst:chat.example", 6),
     ("password guessing", "guessing(START)", "login_bruteforce", "login_bruteforce:web", 6),
     ("siege of one account", "siege(START)", "login_bruteforce", "login_bruteforce:web", 15),
@@ -38,7 +39,7 @@ ATTACKS: tuple[tuple[str, str, str, str, float], ...] = (
     ("outage", "outage(START)", "error_surge", "error_surge:chat.example", 5),
     ("new country, refused", "newcomers(START, 401)", "new_country", "new_country:BR", 120),
 )
-HONEST = ("nat_logins", "login_outage", "dead_links", "wordpress", "dashboard", "few_errors")
+HONEST = ("solved", "nat_logins", "login_outage", "dead_links", "wordpress", "dashboard", "few_errors")
 
 
 def detector(name: str) -> Detector[Any]:

@@ -151,17 +151,36 @@ def limited(start: float, rate: float = 60, passed: float = 5, seconds: int = 10
     for second in range(seconds):
         for n in range(int(passed)):
             yield access(start + second + n / passed, "45.11.0.1", "/login", verdict="pass")
-        yield {
-            "logstore": "ddos",
-            "time": start + second + 0.999,
-            "client_address": "45.11.0.1",
-            "vector": "http",
-            "cc_phase": "rate",
-            "verdict": "limit",
-            "verdict_rule": "rate",
-            "server_address": HOST,
-            "requests": int(rate - passed),
-        }
+        yield refused(start + second + 0.999, "limit", "rate", rate - passed)
+
+
+def challenged(start: float, rate: float = 60, seconds: int = 10) -> Iterator[Record]:
+    """A flood of programs that cannot solve the edge's challenge: all of it is summed up, none is let in."""
+    for second in range(seconds):
+        yield refused(start + second + 0.999, "challenge", "challenge/under_attack", rate)
+
+
+def solved(start: float, people: int = 40) -> Iterator[Record]:
+    """People behind one address who solve a challenge each, all within a second, and go on to one page."""
+    yield refused(start + 0.5, "challenge", "challenge/always", 9) | {"client_address": "198.51.100.61"}
+    yield refused(start + 0.999, "pass", "challenge/always", people) | {"client_address": "198.51.100.61"}
+    for n in range(people):
+        yield access(start + 3 + n / 8, "198.51.100.61", "/chat", verdict="pass")
+
+
+def refused(time: float, verdict: str, rule: str, requests: float) -> Record:
+    """A sum of what the edge refused."""
+    return {
+        "logstore": "ddos",
+        "time": time,
+        "client_address": "45.11.0.1",
+        "vector": "http",
+        "cc_phase": rule.partition("/")[0],
+        "verdict": verdict,
+        "verdict_rule": rule,
+        "server_address": HOST,
+        "requests": int(requests),
+    }
 
 
 def spray(start: float, seconds: float = 600, sources: int = 150) -> Iterator[Record]:

@@ -92,8 +92,8 @@ class Toy:
         self.writers: list[asyncio.StreamWriter] = []
         self.server: Any = None
 
-    async def start(self, port: int = 0) -> None:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+    async def start(self, port: int = 0, **more: Any) -> None:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", port, **more)
         self.address = f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
@@ -151,7 +151,7 @@ class Edge:
 async def running(data: Path, *toys: Toy, **settings: Any) -> AsyncIterator[Edge]:
     """An edge in front of ``toys``; it and they have stopped when this ends."""
     backends = tuple(BackendSettings(address=toy.address) for toy in toys)
-    settings = {"listen": "127.0.0.1:0", "backends": backends} | settings
+    settings = {"listen": "127.0.0.1:0", "backends": backends, "workers": 1} | settings
     listening = asyncio.get_running_loop().create_future()
     edge = Edge(0, data)
     work = serve(

@@ -307,7 +307,7 @@ def test_a_client_that_leaves_cancels_the_request_at_the_backend(bench: Any, tmp
             await toy.left.acquire()
         (record,) = edge.records("access")
         assert record["http_response_status_code"] == 499
-        assert record["attributes"] == {"error": "client_left"}
+        assert record["error_type"] == "client_left"
 
     bench.run(work())
 
@@ -506,7 +506,7 @@ def test_an_answer_that_breaks_off_is_not_passed_off_as_whole(bench: Any, tmp_pa
                 peer.send(bench.get(path))
                 got = await peer.closed()
                 assert not got.endswith(b"0\r\n\r\n") and b"502" not in got
-        assert {r["attributes"]["error"] for r in edge.records("access")} == {"backend_closed"}
+        assert {r["error_type"] for r in edge.records("access")} == {"backend_closed"}
 
     bench.run(work())
 
@@ -550,7 +550,7 @@ def test_a_dead_backend_gives_502_is_ejected_and_the_other_one_serves(bench: Any
             assert (await peer.ask(bench.get("/")))[0] == 502  # the connection lives on
         records = edge.records("access")
         assert [r["verdict"] for r in records] == ["pass", "pass"]
-        assert records[0]["attributes"] == {"error": "backend_unreachable"}
+        assert records[0]["error_type"] == "backend_unreachable"
 
     bench.run(work())
 

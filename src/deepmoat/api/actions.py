@@ -11,14 +11,20 @@ from deepmoat.api.errors import answer, documented
 from deepmoat.api.guard import address_of, guard
 from deepmoat.api.services import Services
 from deepmoat.api.small import read_object
+from deepmoat.identity.desk import Aim, Kind
 from deepmoat.identity.roles import Visitor
 from deepmoat.store.state.actions import Kept
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Block these client addresses for ``minutes`` (at most a week)."""
+    """Block (or limit, or challenge) for ``minutes`` (at most a week).
 
-    addresses: tuple[str, ...]
+    ``addresses`` are single client addresses; each of ``targets`` is what a request must have, all of it.
+    """
+
+    addresses: tuple[str, ...] = ()
+    targets: tuple[dict[str, str], ...] = ()
+    kind: Kind = "block"
     minutes: float = 60
     reason: str = "by hand"
 
@@ -43,12 +49,19 @@ def routes(services: Services) -> APIRouter:
         found = await to_thread.run_sync(services.actions.in_force, services.moment())
         return answer({"actions": [_shown(Kept(action)) for action in found[:limit]]})
 
-    @router.post("/api/actions", status_code=201, summary="Block by hand", responses=documented())
+    @router.post(
+        "/api/actions", status_code=201, summary="Block, limit or challenge by hand", responses=documented()
+    )
     async def order(request: Request, visitor: Annotated[Visitor, act]) -> Response:
-        """Block client addresses. Never an allow-listed one; always with an end."""
+        """Block, limit or challenge what is named. Never an allow-listed address; always with an end.
+
+        `targets` are objects such as `{"client_country": "XX", "url_path": "/login"}`: a request is hit when
+        all of one are equal. `client_address` there may be a network.
+        """
         new = await read_object(request, Order)
+        wanted: tuple[Aim, ...] = (*new.addresses, *new.targets)
         action = await services.desk.block(
-            visitor, address_of(request), new.addresses, new.reason, new.minutes, services.now()
+            visitor, address_of(request), wanted, new.reason, new.minutes, services.now(), new.kind
         )
         return answer(action, 201)
 

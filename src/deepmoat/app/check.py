@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from deepmoat.app.settings import Moat, Place
 from deepmoat.detect.detector import DETECTORS
 from deepmoat.detect.settings import validate as validate_detect
+from deepmoat.edge.serve import try_out
 from deepmoat.edge.settings import endpoint
 from deepmoat.kit.addresses import Networks
 from deepmoat.kit.errors import ConfigError
@@ -27,7 +28,6 @@ def _forwarders(moat: Moat) -> None:
 
 
 def _listen(moat: Moat) -> None:
-    endpoint(moat.edge.listen, where="[edge] listen")
     endpoint(moat.api.listen, where="[api] listen")
     if moat.edge.listen == moat.api.listen:
         raise ConfigError(
@@ -35,9 +35,8 @@ def _listen(moat: Moat) -> None:
         )
 
 
-def _backends(moat: Moat) -> None:
-    for backend in moat.edge.backends:
-        endpoint(backend.address, where="[[edge.backends]] address")
+def _edge(moat: Moat) -> None:
+    try_out(moat.edge)
 
 
 def _retention(moat: Moat) -> None:
@@ -80,7 +79,7 @@ def _urls(moat: Moat) -> None:
 CHECKS: tuple[Callable[[Moat], None], ...] = (
     _listen,
     _forwarders,
-    _backends,
+    _edge,
     _urls,
     _retention,
     _detect,

@@ -10,8 +10,9 @@ All others come back after a pause that doubles up to five seconds.
 import asyncio
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -24,16 +25,17 @@ _CALM_SECONDS = 30.0
 
 
 class Child(msgspec.Struct, frozen=True):
-    """One process to keep alive: its name and its verb with arguments."""
+    """One process to keep alive: its name and its verb with arguments; ``rereads`` its settings on SIGHUP."""
 
     name: str
     verb: tuple[str, ...]
+    rereads: bool = False
 
 
 def children(workers: int, shared: Sequence[str]) -> list[Child]:
     """One core, ``workers`` edges (0: one for each core of the machine)."""
     count = workers or os.cpu_count() or 1
-    edges = [Child(f"edge-{n}", ("edge", "--worker", str(n), *shared)) for n in range(count)]
+    edges = [Child(f"edge-{n}", ("edge", "--worker", str(n), *shared), True) for n in range(count)]
     return [Child("core", ("core", *shared)), *edges]
 
 
@@ -47,18 +49,28 @@ def pause(restarts: int) -> float:
 
 
 async def supervise(children: Sequence[Child], stop: asyncio.Event) -> int:
-    """Keep all alive until ``stop``, then drain them; the exit status."""
+    """Keep all alive until ``stop``, then drain them; the exit status. SIGHUP is handed on to the edges."""
+    running: dict[str, asyncio.subprocess.Process] = {}
+    rereading = {child.name for child in children if child.rereads}
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hand_on, running, rereading)
     async with Group() as group:
-        kept = [group.create_task(_keep(child, stop)) for child in children]
+        kept = [group.create_task(_keep(child, stop, running)) for child in children]
     return max(task.result() for task in kept)
 
 
-async def _keep(child: Child, stop: asyncio.Event) -> int:
+def _hand_on(running: Mapping[str, asyncio.subprocess.Process], rereading: Collection[str]) -> None:
+    """Tell those that can to read their settings again."""
+    for name, process in running.items():
+        if name in rereading and process.returncode is None:
+            process.send_signal(signal.SIGHUP)
+
+
+async def _keep(child: Child, stop: asyncio.Event, running: dict[str, asyncio.subprocess.Process]) -> int:
     restarts, served = 0, False
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         born = loop.time()
-        status = await _run(child, stop)
+        status = await _run(child, stop, running)
         calm = loop.time() - born > _CALM_SECONDS
         served |= calm
         if status == EX_CONFIG and not served:
@@ -72,7 +84,7 @@ async def _keep(child: Child, stop: asyncio.Event) -> int:
     return 0
 
 
-async def _run(child: Child, stop: asyncio.Event) -> int:
+async def _run(child: Child, stop: asyncio.Event, running: dict[str, asyncio.subprocess.Process]) -> int:
     command = [sys.executable, "-m", "deepmoat.cli.main", *child.verb]
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -80,6 +92,7 @@ async def _run(child: Child, stop: asyncio.Event) -> int:
         env={**os.environ, "DEEPMOAT_SUPERVISED": "1"},
         start_new_session=True,
     )
+    running[child.name] = process
     ended = asyncio.ensure_future(process.wait())
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)

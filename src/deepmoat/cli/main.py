@@ -15,6 +15,8 @@ from deepmoat import __version__
 VERBS: dict[str, str] = {
     "up": "Start everything on this machine: edge, core, console.",
     "check": "Say whether a settings file is right.",
+    "reload": "Have the running edges read their settings again.",
+    "backend": "List backends, drain one, take it back.",
     "query": "Ask a running deepmoat, or a file.",
     "scan": "Find attacks in log files; no server needed.",
     "link": "Print a fresh one-time sign-in link.",

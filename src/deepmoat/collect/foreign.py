@@ -6,6 +6,7 @@ their column holds are an error that names them.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,10 @@ from deepmoat.collect.times import decimal, nanoseconds
 from deepmoat.kit.addresses import canonical
 from deepmoat.model import LOGSTORES, Column
 
-_TIMES = ("time", "timestamp", "@timestamp", "ts", "__time__", "datetime", "time_unix_nano", "timeunixnano")
+_TIMES = (
+    *("time", "timestamp", "@timestamp", "ts", "__time__", "datetime", "time_unix_nano", "timeunixnano"),
+    "gen_ai.request.timestamp",
+)
 _MAX = {"UInt8": 2**8 - 1, "UInt16": 2**16 - 1, "UInt32": 2**32 - 1, "UInt64": 2**63 - 1}
 _DEPTH = 8
 # Names that carry their unit, and what makes seconds of them.
@@ -26,8 +30,15 @@ _SECONDS = {
     "duration_us": ("duration", 1e-6),
     "duration_ns": ("duration", 1e-9),
     "time_to_first_token_ms": ("time_to_first_token", 1e-3),
+    # Milliseconds: Higress's plugin ai-statistics, LoongCollector's input_agentsight.
+    "llm_service_duration": ("duration", 1e-3),
+    "llm_first_token_duration": ("time_to_first_token", 1e-3),
+    "gen_ai_response_duration": ("duration", 1e-3),
 }
+LISTED = frozenset({"gen_ai_response_finish_reason"})
+"""Columns of one word of which senders give a list of words."""
 
+_WORDS = msgspec.json.Decoder(list[str])
 Row = dict[str, Any]
 
 
@@ -53,6 +64,8 @@ class Shape:
             column = self._names.get(name)
             if name in self._scales:
                 _scaled(row, rest, key, value, *self._scales[name])
+            elif name == "request_uri" and isinstance(value, str) and "url_query" in self._columns:
+                _target(row, rest, key, value)
             elif column is None or column.name in row or not _put(row, column, key, value):
                 flatten("" if key == "attributes" and isinstance(value, dict) else key, value, rest)
         if rest:
@@ -94,18 +107,46 @@ def _time(fields: Mapping[str, Any], earliest: float, latest: float, now: float)
     return nano
 
 
+def _target(row: Row, rest: dict[str, str], key: str, value: str) -> None:
+    """A request's target: path and query go apart, where their columns are still free."""
+    path, mark, query = value.partition("?")
+    if "url_path" in row or (mark and "url_query" in row):
+        flatten(key, value, rest)
+        return
+    row["url_path"] = path
+    if mark:
+        row["url_query"] = query
+
+
 def _put(row: Row, column: Column, key: str, value: Any) -> bool:
     """Put ``value`` into its column; False where it belongs with the attributes."""
     return _KINDS[column.kind](row, column, key, value)
 
 
 def _text(row: Row, column: Column, key: str, value: Any) -> bool:
-    row[column.name] = text(value)
+    row[column.name] = _words(value) if column.name in LISTED else text(value)
     return True
+
+
+def _words(value: Any) -> str:
+    """A list of words, or its JSON text, as words with commas between them; else the value as text.
+
+    >>> _words('["tool_calls", "stop"]'), _words(["stop"]), _words("stop")
+    ('tool_calls,stop', 'stop', 'stop')
+    """
+    if isinstance(value, str) and value.startswith("["):
+        with suppress(msgspec.DecodeError):
+            return ",".join(_WORDS.decode(value))
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return ",".join(value)
+    return text(value)
 
 
 def _integer(row: Row, column: Column, key: str, value: Any) -> bool:
     if value in ("", "-"):
+        return True
+    if column.type == "UInt8" and isinstance(value, bool):
+        row[column.name] = int(value)
         return True
     number = _number_of(key, value)
     if number != int(number) or not 0 <= number <= _MAX[column.type]:

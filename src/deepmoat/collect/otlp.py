@@ -26,6 +26,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 
+from deepmoat.collect.foreign import LISTED
 from deepmoat.collect.logins import plan as login_plan
 from deepmoat.collect.plan import Plan
 from deepmoat.collect.receiver import Checked, Receiver, Refusal
@@ -207,7 +208,8 @@ def _ends(data: bytes) -> list[int]:
 
 def plan(logstore: str) -> Plan:
     """How requests become rows of ``logstore``."""
-    return Plan(logstore, "Protobuf", STRUCTURE, _columns(logstore), _table(logstore), settings=SETTINGS)
+    columns, table = _columns(logstore), _table(logstore)
+    return Plan(logstore, "Protobuf", STRUCTURE, columns, table, settings=SETTINGS, fixed=frozenset(_IDS))
 
 
 def _text(value: str) -> str:
@@ -244,14 +246,15 @@ def _table(logstore: str) -> str:
 
 
 _FIRST = "arrayFirst(x -> x.key = '{}', said).value"
+_LISTED = "arrayStringConcat(JSONExtract({}, 'Array(String)'), ',')"
+_IDS = {"trace_id": "lower(hex(trace))", "span_id": "lower(hex(span))"}
 _APP = {
     "severity_text": "severity_name",
     "severity_number": "if(severity BETWEEN 0 AND 24, severity, 0)",
     "service_name": "service",
     "host_name": "host",
     "scope_name": "scope",
-    "trace_id": "lower(hex(trace))",
-    "span_id": "lower(hex(span))",
+    **_IDS,
 }
 
 
@@ -262,11 +265,22 @@ def _columns(logstore: str) -> dict[str, str]:
 
 
 def _named(logstore: str) -> dict[str, str]:
-    """Columns of other logstores, from attributes by OpenTelemetry's names."""
+    """Columns of other logstores, from attributes by OpenTelemetry's names, and its older ones."""
     found = {}
     for column in LOGSTORES[logstore].columns:
         if column.name in {"time", "source", "client_country", "body", "attributes"}:
             continue
-        value = f"texts[indexOf(arrayMap(name -> replaceAll(name, '.', '_'), names), '{column.name}')]"
+        value = _named_text(logstore, column.name)
         found[column.name] = value if column.kind == "text" else f"to{column.type}OrDefault({value})"
-    return found
+    return found | {name: ids for name, ids in _IDS.items() if name in found}
+
+
+def _named_text(logstore: str, column: str) -> str:
+    """The text of the first attribute that is called as the column or as one of its ``gen_ai.`` aliases."""
+    aliases = LOGSTORES[logstore].aliases.items()
+    names = [column, *(alias for alias, name in aliases if name == column and alias.startswith("gen_ai_"))]
+    called = "arrayMap(name -> replaceAll(name, '.', '_'), names)"
+    if names == [column]:
+        return f"texts[indexOf({called}, '{column}')]"
+    value = f"arrayFirst((text, name) -> name IN {tuple(names)}, texts, {called})"
+    return f"if(startsWith({value}, '['), {_LISTED.format(value)}, {value})" if column in LISTED else value

@@ -18,8 +18,8 @@ from deepmoat.store.logs.load import Load
 _COUNTRY = "dictGetOrDefault('moat.countries', 'code', tuple(client_address), '')"
 # Account names and programs keep their e-mail addresses: the account under attack and a robot's contact.
 _NAMES = frozenset({"user_name", "user_agent_original"})
-# Ours, or from a small set that the reader has made sure of.
-_OWN = frozenset({"source", "client_country", "trace_id", "span_id"})
+# Ours: no sender says them.
+_OWN = frozenset({"source", "client_country"})
 
 _SETTINGS: dict[str, str | int] = {
     # ``f(x) AS x`` reads the file's x, and nobody else's ``AS x``.

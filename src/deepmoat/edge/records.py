@@ -8,14 +8,18 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from deepmoat.model import Request
+
 _PATH, _TEXT, _QUERY = 4096, 1024, 8192
+_FIRST_PATH = 256
 _MOST_KEYS = 4096
 _AT_ONCE = 256
+_BLOCKS = ("limit", "block")
 _ENCODER = msgspec.json.Encoder()
 
 
 class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
-    """One line of ``access``."""
+    """One line of ``access``. What came after the first release stands behind ``attributes``."""
 
     time: float
     client_address: str
@@ -40,10 +44,21 @@ class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
     key_hash: str = ""
     verdict_rule: str = ""
     attributes: dict[str, str] = {}
+    error_type: str = ""
+    client_port: int = 0
+    tls_protocol_version: str = ""
+    tls_cipher: str = ""
+    tls_client_ja4: str = ""
+    http_response_content_type: str = ""
+    upstream_pool: str = ""
+    upstream_tries: int = 0
+    trace_id: str = ""
+    session_hash: str = ""
+    client_asn: int = 0
 
 
 class LlmRecord(msgspec.Struct, omit_defaults=True, gc=False):
-    """One line of ``llm``."""
+    """One line of ``llm``. ``prompt`` and ``answer`` come here as they are; the load redacts them."""
 
     time: float
     client_address: str
@@ -70,10 +85,30 @@ class LlmRecord(msgspec.Struct, omit_defaults=True, gc=False):
     key_hash: str = ""
     verdict_rule: str = ""
     attributes: dict[str, str] = {}
+    error_type: str = ""
+    tls_client_ja4: str = ""
+    gen_ai_response_id: str = ""
+    gen_ai_usage_cache_read_input_tokens: int = 0
+    gen_ai_usage_cache_creation_input_tokens: int = 0
+    gen_ai_usage_reasoning_output_tokens: int = 0
+    gen_ai_usage_estimated: int = 0
+    cost: float = 0.0
+    prompt: str = ""
+    answer: str = ""
+    client_left: int = 0
+    tokens_per_second: float = 0.0
+    queue_duration: float = 0.0
+    upstream_pool: str = ""
+    trace_id: str = ""
+    session_hash: str = ""
 
 
 class DdosRecord(msgspec.Struct, omit_defaults=True, gc=False):
-    """One line of ``ddos``: ``requests`` of one client that one rule refused within a second."""
+    """One line of ``ddos``: ``requests`` of one client that one rule refused, or let in, within a second.
+
+    ``cc_blocks`` and ``last_result`` say the same as ``verdict`` in the words of Anti-DDoS: limited and
+    blocked is blocked, and only ``pass`` is ok. What follows is told of the first of the requests.
+    """
 
     time: float
     client_address: str
@@ -83,6 +118,14 @@ class DdosRecord(msgspec.Struct, omit_defaults=True, gc=False):
     verdict_rule: str
     server_address: str
     requests: int
+    cc_blocks: int = 0
+    last_result: str = ""
+    http_request_method: str = ""
+    url_path: str = ""
+    tls_client_ja4: str = ""
+    key_hash: str = ""
+    session_hash: str = ""
+    client_asn: int = 0
 
 
 def text(raw: bytes, most: int = _TEXT) -> str:
@@ -97,34 +140,58 @@ def split_target(target: bytes) -> tuple[str, str]:
 
 
 class Refusals:
-    """Counts refused requests by who, why and where, between two calls of ``take``.
+    """Counts refused requests, and solved challenges, by who, why and where, between two calls of ``take``.
 
     Under a flood one line for each second, client and rule says it all. The number of keys is bounded:
-    beyond it the host, which a client may make up, is left out, and then the client.
+    beyond it host, path, key and session, which a client may make up, are left out, and then the client.
+    At worst that is 65,540 records of some 500 bytes each.
     """
 
     def __init__(self, most: int = _MOST_KEYS) -> None:
-        self._counts: dict[tuple[str, str, str, str, str], int] = {}
+        self._records: dict[tuple[str, str, str, str, str], DdosRecord] = {}
         self._most = most
 
-    def add(self, client: str, phase: str, verdict: str, rule: str, host: str) -> bool:
-        """Count one; True for the first of its kind since the last ``take``."""
-        if len(self._counts) >= self._most:
+    def add(  # noqa: PLR0913
+        self, client: str, phase: str, verdict: str, rule: str, host: str, request: Request | None = None
+    ) -> bool:
+        """Count one; True for the first of its kind since the last ``take``.
+
+        ``verdict`` is challenge, limit or block, or pass for a challenge that was solved. ``request`` is
+        its head, where one was read: of the first the record keeps method, path, fingerprint, key, session.
+        """
+        kinds = len(self._records)
+        if kinds >= self._most:
             host = ""
-        if len(self._counts) >= 16 * self._most:
-            client = "::"
+        if kinds >= 16 * self._most:
+            client, request = "::", None
         key = client, phase, verdict, rule, host
-        seen = self._counts.get(key, 0)
-        self._counts[key] = seen + 1
-        return seen == 0
+        record = self._records.get(key)
+        if record is not None:
+            record.requests += 1
+            return False
+        self._records[key] = _first(key, request, whole=kinds < self._most)
+        return True
 
     def take(self, now: float) -> list[DdosRecord]:
         """The records of all counted so far, at time ``now``; counting starts again."""
-        counts, self._counts = self._counts, {}
-        return [
-            DdosRecord(now, client, "http", phase, verdict, rule, host, requests)
-            for (client, phase, verdict, rule, host), requests in counts.items()
-        ]
+        records, self._records = self._records, {}
+        for record in records.values():
+            record.time = now
+        return list(records.values())
+
+
+def _first(key: tuple[str, str, str, str, str], request: Request | None, *, whole: bool) -> DdosRecord:
+    """The record of the first of its kind; ``take`` tells it the time."""
+    client, phase, verdict, rule, host = key
+    blocked, result = int(verdict in _BLOCKS), "ok" if verdict == "pass" else "failed"
+    if request is None:
+        return DdosRecord(0.0, client, "http", phase, verdict, rule, host, 1, blocked, result)
+    method, ja4 = request.method, request.ja4
+    path, key_hash, session = request.path[:_FIRST_PATH], request.key_hash, request.session
+    if not whole:
+        path = key_hash = session = ""
+    seen = method, path, ja4, key_hash, session
+    return DdosRecord(0.0, client, "http", phase, verdict, rule, host, 1, blocked, result, *seen)
 
 
 class Journal:

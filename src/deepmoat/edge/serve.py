@@ -1,40 +1,44 @@
-"""One edge worker: the listening socket, the connections to backends, the clock, the disk and core.
+"""One edge worker: what listens, what connects, the clock, the disk and core, started and stopped in order.
 
-The rest of the edge takes bytes and times and gives values back; everything that waits is here.
+The rest of the edge takes bytes and times and gives values back; everything that waits is here and in the
+``serve.py`` of ``listen``, ``backends`` and ``orders``.
 """
 
 import asyncio
 import gc
+import logging
+import os
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from deepmoat.edge.balance.health import Health, is_well, probe
-from deepmoat.edge.balance.rotation import Backend, Rotation
-from deepmoat.edge.chain import chain
-from deepmoat.edge.guard.actions import InForce, read_orders
-from deepmoat.edge.guard.rate import RateLimit
-from deepmoat.edge.proxy.client import Client
+from deepmoat.edge.backends.serve import Connector
+from deepmoat.edge.balance.backend import Backend
+from deepmoat.edge.balance.drains import read_drains
+from deepmoat.edge.listen.serve import Doorman, listen_plain
+from deepmoat.edge.orders.serve import Follower
 from deepmoat.edge.proxy.exchange import Exchange
-from deepmoat.edge.proxy.upstream import Upstream
-from deepmoat.edge.proxy.worker import Guest, Worker
+from deepmoat.edge.proxy.ground import Ground, make_policy, private_ground
+from deepmoat.edge.proxy.worker import Asker, Worker
 from deepmoat.edge.records import encoded
-from deepmoat.edge.settings import BackendSettings, EdgeSettings, endpoint
-from deepmoat.kit.errors import MoatError, PeerError
+from deepmoat.edge.settings import EdgeSettings, endpoint
+from deepmoat.edge.tls.serve import Certificates, backend_context
+from deepmoat.kit.errors import ConfigError, MoatError, PeerError
 from deepmoat.kit.files import write_atomically
 from deepmoat.kit.ids import new_id
 from deepmoat.kit.meters import count, drop, gauge, snapshot
+from deepmoat.kit.shared import open_shared
 from deepmoat.kit.spool import Spool, Stream, whole_lines
 from deepmoat.kit.tasks import Group
 
-_SWEEP, _FLUSH, _SEAL, _METERS = 0.5, 0.1, 0.25, 1.0
-_RECONNECT = 0.2
-_MOST_MESSAGE = 512 << 20
+log = logging.getLogger("deepmoat.edge")
+_SWEEP, _FLUSH, _SEAL, _METERS, _ADMIT = 0.5, 0.1, 0.25, 1.0, 0.02
+Changes = asyncio.Queue[EdgeSettings]
+"""New settings for a running worker."""
 
 
 async def serve(
@@ -45,72 +49,123 @@ async def serve(
     secret: bytes,
     stop: asyncio.Event | None = None,
     listening: "asyncio.Future[int] | None" = None,
+    changes: Changes | None = None,
 ) -> None:
     """Serve until ``stop``; then drain what is in flight, seal the spool and return.
 
     ``data`` is the data folder, ``secret`` the key of keyed hashes. ``listening`` is given the port once
-    requests are taken. Raises ConfigError for settings that cannot be used, TransientError when another
-    process owns this worker's spool.
+    requests are taken. What comes through ``changes`` replaces the settings; settings that cannot be used
+    change nothing. Raises ConfigError for settings that cannot be used at the start, TransientError when
+    another process owns this worker's spool.
     """
     edge = _Edge(settings, worker, data, secret)
     _tune_process()
     try:
-        await edge.serve(stop or asyncio.Event(), listening)
+        await edge.serve(stop or asyncio.Event(), listening, changes)
     finally:
         edge.spool.close()
+
+
+def try_out(settings: EdgeSettings) -> None:
+    """Make everything that ``settings`` ask for, but serve nobody. Raises ConfigError for what cannot be used."""
+    for text, where in ((settings.listen, "[edge] listen"), (settings.tls.listen, "[edge.tls] listen")):
+        if text:
+            endpoint(text, where=where)
+    policy = make_policy(settings, private_ground(), 0.0)
+    for backend in policy.balancer.backends:
+        if backend.settings.tls is not None:
+            backend_context(backend.settings.tls)
+    if settings.tls.listen:
+        Certificates(settings.tls)
 
 
 class _Edge:
     """The loops of one worker."""
 
     def __init__(self, settings: EdgeSettings, number: int, data: Path, secret: bytes) -> None:
-        self.settings, self.name, self.run = settings, f"edge-{number}", data / "run"
-        self.address = endpoint(settings.listen, where="edge.listen")
-        self.rotation = Rotation(_backend(b, settings) for b in settings.backends)
-        self.actions = InForce()
-        rate = settings.rate
-        self.worker = Worker(
-            settings,
+        self.number, self.name, self.data, self.run = number, f"edge-{number}", data, data / "run"
+        self.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.ground = Ground(
             secret=secret,
-            rotation=self.rotation,
-            checks=chain(self.actions, RateLimit(rate.requests_per_second, rate.burst, rate.clients)),
+            shared=lambda name, size: open_shared(self.run / name, size),
+            persistent=lambda name, size: open_shared(data / "budgets" / name, size),
+            workers=max(settings.workers or os.cpu_count() or 1, number + 1),
+            worker=number,
+        )
+        self.plain = endpoint(settings.listen, where="edge.listen") if settings.listen else None
+        self.secure = endpoint(settings.tls.listen, where="edge.tls.listen") if settings.tls.listen else None
+        if self.plain is self.secure is None:
+            raise ConfigError("the edge listens nowhere", where="[edge]", hint="set listen or tls.listen")
+        policy = make_policy(settings, self.ground, time.monotonic())
+        self.queueing = asyncio.Event()
+        self.worker = Worker(
+            policy,
             clock=time.monotonic,
             dial=self.dial,
             soon=asyncio.get_running_loop().call_soon,
+            queueing=self.queueing.set,
             name=new_id(_now())[-12:].lower(),
         )
         self.worker.epoch = _now() - time.monotonic()
-        self.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.connector = Connector(self.worker, policy, self.name)
+        self.certificates = Certificates(settings.tls) if settings.tls.listen else None
+        self.orders = Follower(self.run, policy.guard.actions)
         self.spool = Spool(data / "spool" / self.name, whole=lambda _: whole_lines)
         self.full = self.ended = False
         self.waiting = 0
-        self.tasks: Any = None
+        self.drained: tuple[float, int] = (0.0, 0)
+        self.dials: Any = None
+        self.watching: list[asyncio.Task[None]] = []
+        self.doors: list[Doorman] = []
 
-    async def serve(self, stop: asyncio.Event, listening: "asyncio.Future[int] | None") -> None:
+    async def serve(
+        self, stop: asyncio.Event, listening: "asyncio.Future[int] | None", changes: Changes | None
+    ) -> None:
         """Everything, until ``stop``."""
-        await self.read_snapshot()
-        loop = asyncio.get_running_loop()
+        await self.orders.read_files()
+        self.read_drains()
         async with Group() as dials:
-            self.tasks = dials
-            client: Any = partial(Client, self.worker)
-            server = await loop.create_server(client, *self.address, reuse_port=True, backlog=4096)
+            self.dials = dials
+            server, port = await self.listen()
             async with Group() as loops:
                 loops.create_task(self.keep())
-                endless = [loops.create_task(w) for w in (self.sweep(), self.follow(), *self.probes())]
+                endless = [self.sweep(), self.admit(), self.orders.follow(), *(d.run() for d in self.doors)]
+                if changes is not None:
+                    endless.append(self.change(loops, changes))
+                if self.certificates is not None:
+                    endless.append(self.reread())
+                tasks = [loops.create_task(work) for work in endless]
+                self.watch(loops)
                 if listening is not None:
-                    listening.set_result(server.sockets[0].getsockname()[1])
+                    listening.set_result(port)
                 await stop.wait()
                 await self.drain(server)
-                for task in endless:
+                for task in (*tasks, *self.watching):
                     task.cancel()
                 self.ended = True
 
-    async def drain(self, server: asyncio.AbstractServer) -> None:
+    async def listen(self) -> tuple[asyncio.Server | None, int]:
+        """Open the sockets; the plain server if there is one, and the first port."""
+        settings = self.worker.policy.settings
+        server, port = None, 0
+        if self.plain and settings.proxy_protocol:
+            self.doors.append(Doorman(self.worker, self.plain, None))
+        elif self.plain:
+            server = await listen_plain(self.worker, self.plain)
+            port = server.sockets[0].getsockname()[1]
+        if self.secure:
+            self.doors.append(Doorman(self.worker, self.secure, self.certificates))
+        return server, port or self.doors[0].port
+
+    async def drain(self, server: asyncio.AbstractServer | None) -> None:
         """No new connections; let requests in flight end, for a while."""
-        server.close()
+        if server is not None:
+            server.close()
+        for door in self.doors:
+            door.close()
         worker = self.worker
         worker.draining = True
-        end = time.monotonic() + self.settings.timeouts.drain
+        end = time.monotonic() + worker.timeouts.drain
         for client in list(worker.clients):
             client.drain()
         while worker.clients and time.monotonic() < end:  # noqa: ASYNC110 - once in a worker's life
@@ -121,95 +176,91 @@ class _Edge:
         worker.pool.close_unused(float("inf"))
         await asyncio.sleep(0)
 
-    # Backends.
+    # Settings.
 
-    def dial(self, client: Guest, exchange: Exchange, backend: Backend) -> None:
-        """Connect to ``backend`` for ``exchange``."""
-        self.tasks.create_task(self._dial(client, exchange, backend))
-
-    async def _dial(self, client: Guest, exchange: Exchange, backend: Backend) -> None:
-        loop = asyncio.get_running_loop()
-        pool = self.worker.pool
-        try:
-            async with asyncio.timeout(self.settings.timeouts.connect):
-                made: Any = partial(Upstream, backend.address, pool.forget)
-                _, upstream = await loop.create_connection(made, backend.host, backend.port)
-        except OSError:
-            backend.health.failed()
-            count("deepmoat_edge_backend_failures_total", backend=backend.address)
-            client.dial_failed(exchange)
-            return
-        client.dialed(exchange, upstream)
-
-    def probes(self) -> list[Any]:
-        """One endless health check a backend."""
-        return [self._probe(backend) for backend in self.rotation.backends]
-
-    async def _probe(self, backend: Backend) -> None:
+    async def change(self, loops: asyncio.TaskGroup, changes: Changes) -> None:
+        """Take new settings as they come. What cannot be used is said, and changes nothing."""
         while True:
-            well = await self._ask(backend)
-            backend.health.succeeded() if well else backend.health.failed()
-            gauge(
-                "deepmoat_edge_backend_healthy",
-                float(backend.health.healthy),
-                backend=backend.address,
-                worker=self.name,
-            )
-            await asyncio.sleep(self.settings.health.every)
-
-    async def _ask(self, backend: Backend) -> bool:
-        try:
-            async with asyncio.timeout(self.settings.timeouts.connect):
-                reader, writer = await asyncio.open_connection(backend.host, backend.port)
-                try:
-                    if not backend.probe:
-                        return True
-                    writer.write(backend.probe)
-                    return is_well(await reader.readline())
-                finally:
-                    writer.close()
-        except (OSError, ValueError):
-            return False
-
-    # Actions.
-
-    async def read_snapshot(self) -> None:
-        """The orders that held when core last wrote them: they hold before core is there."""
-        path = self.run / "actions.json"
-        try:
-            line = await asyncio.to_thread(path.read_bytes)
-        except FileNotFoundError:
-            return
-        await self.take(line)
-
-    async def follow(self) -> None:
-        """Take each list of orders that core pushes; when it is away, keep the last and try again."""
-        path = str(self.run / "actions.sock")
-        while True:
+            settings = await changes.get()
             try:
-                reader, writer = await asyncio.open_unix_connection(path, limit=_MOST_MESSAGE)
-            except OSError:
-                await asyncio.sleep(_RECONNECT)
+                self.take(loops, settings)
+            except MoatError as exc:
+                count("deepmoat_edge_reloads_total", outcome="refused")
+                log.error("the new settings are not used: %s", exc)
+                continue
+            count("deepmoat_edge_reloads_total", outcome="taken")
+            log.info("new settings are in use")
+
+    def take(self, loops: asyncio.TaskGroup, settings: EdgeSettings) -> None:
+        """Put ``settings`` in force; connections and requests under way stay."""
+        worker, old = self.worker, self.worker.policy
+        fixed = ("listen", "workers", "proxy_protocol")
+        for name in fixed:
+            if getattr(settings, name) != getattr(old.settings, name):
+                log.warning("[edge] %s changes at the next start", name)
+        certificates = Certificates(settings.tls) if self.certificates is not None else None
+        policy = make_policy(settings, self.ground, time.monotonic(), old)
+        connector = Connector(worker, policy, self.name)
+        worker.take(policy)
+        self.connector = connector
+        if policy.guard.wants_state:
+            self.orders.again.set()
+        self.present(certificates)
+        self.drained = (0.0, 0)
+        self.read_drains()
+        self.watch(loops)
+
+    def present(self, certificates: Certificates | None) -> None:
+        """Show ``certificates`` to those who connect from now on."""
+        self.certificates = certificates
+        for door in self.doors:
+            if door.certificates is not None:
+                door.certificates = certificates
+
+    async def reread(self) -> None:
+        """Look whether certificate files have changed, and take them when they can be used."""
+        refused = None
+        while self.certificates is not None:
+            await asyncio.sleep(self.certificates.settings.reread)
+            if not self.certificates.changed():
                 continue
             try:
-                while line := await reader.readline():
-                    await self.take(line)
-            except (OSError, ValueError):
-                drop("edge.actions", "unreadable")
-            finally:
-                writer.close()
-            await asyncio.sleep(_RECONNECT)
+                self.present(Certificates(self.certificates.settings))
+                count("deepmoat_edge_certificates_total", outcome="taken")
+            except ConfigError as exc:
+                count("deepmoat_edge_certificates_total", outcome="refused")
+                if refused != str(exc):
+                    refused = str(exc)
+                    log.error("the changed certificate is not used: %s", exc)
 
-    async def take(self, line: bytes) -> None:
-        """Put the orders of one message in force; one that cannot be read changes nothing."""
+    # Backends.
+
+    def dial(self, asker: Asker, exchange: Exchange, backend: Backend) -> None:
+        """Connect to ``backend`` for ``exchange``."""
+        self.dials.create_task(self.connector.dial(asker, exchange, backend))
+
+    def watch(self, loops: asyncio.TaskGroup) -> None:
+        """Watch the backends of the policy in force, and no longer those of the one before."""
+        for task in self.watching:
+            task.cancel()
+        self.watching = [loops.create_task(work) for work in self.connector.works()]
+
+    def read_drains(self) -> None:
+        """Take the list of drained backends, when it has changed."""
+        path = self.run / "drained.json"
         try:
-            orders = await asyncio.to_thread(read_orders, line)
-        except PeerError:
-            drop("edge.actions", "unreadable")
+            found = path.stat()
+            stamp = found.st_mtime, found.st_ino
+            if stamp == self.drained:
+                return
+            drained = read_drains(path.read_bytes())
+        except FileNotFoundError:
+            stamp, drained = (0.0, 0), frozenset()
+        except (OSError, PeerError):
+            drop("edge.drains", "unreadable")
             return
-        if orders.unknown:
-            drop("edge.actions", "unknown_target", orders.unknown)
-        self.actions.replace(orders)
+        self.drained = stamp
+        self.worker.policy.balancer.drain(drained)
 
     # Time.
 
@@ -223,6 +274,17 @@ class _Edge:
             for client in [c for c in worker.clients if c.deadline <= tick]:
                 client.expire()
             worker.pool.close_unused(tick - worker.timeouts.reuse)
+            self.read_drains()
+            worker.admit()
+
+    async def admit(self) -> None:
+        """While requests wait: give them places that other workers have freed, and end what waits too long."""
+        while True:
+            await self.queueing.wait()
+            await asyncio.sleep(_ADMIT)
+            self.worker.admit()
+            if not self.worker.balancer.waiting:
+                self.queueing.clear()
 
     # Disk.
 
@@ -237,8 +299,8 @@ class _Edge:
             second = last or now - metered >= _METERS
             if second:
                 metered = now
-                self.worker.settle(now)
-            await asyncio.to_thread(self.write, self.worker.journal.take(), now)
+                self.worker.account.settle(now)
+            await asyncio.to_thread(self.write, self.worker.account.journal.take(), now)
             if second:
                 await asyncio.to_thread(self.write_meters, self.measure())
 
@@ -267,27 +329,22 @@ class _Edge:
 
     def measure(self) -> bytes:
         """All meters of this process as JSON. Taken in the loop: nobody counts meanwhile."""
-        clients = self.worker.clients
+        clients, policy = self.worker.clients, self.worker.policy
         gauge("deepmoat_edge_spool_bytes", self.waiting, worker=self.name)
         gauge("deepmoat_edge_connections", len(clients), worker=self.name)
         gauge("deepmoat_edge_requests_in_flight", sum(c.busy for c in clients), worker=self.name)
-        gauge("deepmoat_edge_actions_in_force", self.actions.orders.in_force(_now()), worker=self.name)
+        gauge("deepmoat_edge_requests_queued", policy.balancer.waiting, worker=self.name)
+        gauge("deepmoat_edge_actions_in_force", policy.guard.actions.in_force(_now()), worker=self.name)
         return msgspec.json.encode(snapshot())
 
     def write_meters(self, meters: bytes) -> None:
         """Put ``meters`` where core finds them, and see how full the spool is."""
         self.waiting = self.spool.size()
-        self.full = self.waiting > self.settings.limits.spool_bytes
+        self.full = self.waiting > self.worker.limits.spool_bytes
         try:
             write_atomically(self.run / f"meters-{self.name}.json", meters)
         except OSError:
             drop("edge", "meters_unwritten")
-
-
-def _backend(settings: BackendSettings, edge: EdgeSettings) -> Backend:
-    host, port = endpoint(settings.address, where="edge.backends.address")
-    health = Health(edge.health.fall, edge.health.rise)
-    return Backend(settings.address, host, port, probe(settings.health, settings.address), health)
 
 
 def _tune_process() -> None:

@@ -3,9 +3,9 @@
 Each method checks the permission, keeps to the quota, does it, and writes it down.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from anyio import CapacityLimiter, to_thread
 
@@ -18,6 +18,9 @@ from deepmoat.model import LOGSTORES, Action, Query, Result
 from deepmoat.query.door import MAX_ROWS
 
 THREADS = 8
+Kind = Literal["block", "limit", "challenge"]
+Aim = str | Mapping[str, str]
+"""One client address, or what a request must have, by field name."""
 
 
 class Asks(Protocol):
@@ -31,7 +34,13 @@ class Orders(Protocol):
     """How a person changes the actions in force (wired by ``app`` from ``respond``)."""
 
     async def block(
-        self, addresses: Sequence[str], who: str, reason: str, minutes: float, now: datetime
+        self,
+        wanted: Sequence[Aim],
+        who: str,
+        reason: str,
+        minutes: float,
+        now: datetime,
+        kind: Kind = "block",
     ) -> Action:
         """Put a person's order in force. QueryError for an allow-listed address, or what is none."""
 
@@ -68,13 +77,20 @@ class Desk:
         return await to_thread.run_sync(self.door.ask, query, moment, limiter=self._threads)
 
     async def block(
-        self, visitor: Visitor, address: str, targets: Sequence[str], reason: str, minutes: float, now: float
+        self,
+        visitor: Visitor,
+        address: str,
+        targets: Sequence[Aim],
+        reason: str,
+        minutes: float,
+        now: float,
+        kind: Kind = "block",
     ) -> Action:
-        """Block client addresses by hand."""
+        """Block (or limit, or challenge) client addresses and what else ``targets`` name, by hand."""
         visitor.require("act")
         moment = datetime.fromtimestamp(now, UTC)
-        action = await self.orders.block(targets, visitor.name, reason[:500], minutes, moment)
-        await self._acted(visitor, address, "block", action.id)
+        action = await self.orders.block(targets, visitor.name, reason[:500], minutes, moment, kind)
+        await self._acted(visitor, address, kind, action.id)
         return action
 
     async def end(self, visitor: Visitor, address: str, id: str, now: float) -> None:

@@ -17,7 +17,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    kind: Literal["block", "limit"]
+    kind: Literal["block", "limit", "challenge"]
     targets: tuple[Target, ...]
     cause: str
     reason: str

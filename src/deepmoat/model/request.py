@@ -8,8 +8,10 @@ import msgspec
 class Request(msgspec.Struct, frozen=True):
     """The head of one client request, as far as a check needs it.
 
-    ``client_address`` is the client's own address in canonical text (never a forwarder's),
-    ``headers`` have lower-case names; ``key_hash`` is the keyed hash of the API key it presented.
+    ``client_address`` is the client's own address in canonical text (never a forwarder's), ``path``
+    is normalised; ``headers`` have lower-case names and hold only what some check looks at. ``key_hash``
+    and ``session`` are keyed hashes of the API key and the session it presented, ``ja4`` is the
+    fingerprint of its TLS ClientHello; each is "" where there is none.
     """
 
     client_address: str
@@ -19,6 +21,9 @@ class Request(msgspec.Struct, frozen=True):
     host: str = ""
     headers: dict[str, str] = {}
     key_hash: str = ""
+    session: str = ""
+    ja4: str = ""
+    scheme: str = "http"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -27,7 +32,7 @@ class Verdict(msgspec.Struct, frozen=True):
     ``status`` and ``retry_after`` (seconds) shape the answer to a request that did not pass.
     """
 
-    decision: Literal["pass", "limit", "block"]
+    decision: Literal["pass", "challenge", "limit", "block"]
     rule: str = ""
     reason: str = ""
     status: int = 403

@@ -1,16 +1,23 @@
 """serve: tell every edge the actions in force, at once and until they end.
 
-A unix stream socket (mode 0600) on which each client gets one line on connect and one on every
-change, and a snapshot file with the same line for an edge that starts while core is down. Each
-client has one slot for the newest line: a slow one skips versions, one that takes nothing for
-``STUCK`` seconds is cut off, and neither holds up the others.
+A unix stream socket (mode 0600) on which each client gets all there are on connect and what is different
+on every change (all again, where that is one line or where the client has fallen far behind). Lines are
+those of ``enforce/edge.py``. A slow client skips what it can, one that takes nothing for ``STUCK`` seconds
+is cut off, and neither holds up the others.
+
+For an edge that starts while core is down there are two files: ``actions.json`` with the lines that tell
+all there were, and ``actions.delta`` with the changes since. A change is in one of them within milliseconds
+of its push; while a first snapshot of a million targets is being written, within about a second. A new
+snapshot is written before the changes are emptied, and only when they have become large.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
 import socket
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,32 +26,84 @@ from deepmoat.kit.files import write_atomically
 from deepmoat.kit.meters import count, drop, gauge
 from deepmoat.kit.tasks import Group
 from deepmoat.model import Action
-from deepmoat.respond.enforce.edge import Orders, decode, encode, next_version
+from deepmoat.respond.enforce.edge import (
+    PIECE,
+    Orders,
+    changes,
+    deltas,
+    next_version,
+    pieces,
+    version_of,
+)
 from deepmoat.respond.ledger import in_force, next_end
 
 STUCK = 10.0
+_MOST_REMEMBERED = 32 << 20
+_MOST_CHANGED = 200_000
+_MOST_DELTA = 16 << 20
 _LONGEST_WAIT = 5.0  # the clock may be set while we wait for an end
 _LOG = logging.getLogger("deepmoat.respond")
 
 
 class _Client:
-    """One connected edge; ``fresh`` is set when there is a line it has not got."""
+    """One connected edge; ``fresh`` is set when there is something newer than ``version``."""
 
     def __init__(self) -> None:
         self.fresh = asyncio.Event()
         self.fresh.set()
+        self.version: int | None = None
+
+
+class _Past:
+    """The last changes, as lines: how to get from one version to the next."""
+
+    def __init__(self) -> None:
+        self._lines: deque[tuple[int, int, bytes]] = deque()
+        self._bytes = 0
+
+    def add(self, lines: Iterable[tuple[int, int, bytes]]) -> None:
+        """Remember lines (from, version, line) that follow on the last one; old ones are let go."""
+        for line in lines:
+            self._lines.append(line)
+            self._bytes += len(line[2])
+        while self._bytes > _MOST_REMEMBERED:
+            self._bytes -= len(self._lines.popleft()[2])
+
+    def clear(self) -> None:
+        """Forget all: what comes next does not follow on it."""
+        self._lines.clear()
+        self._bytes = 0
+
+    def since(self, version: int | None) -> Sequence[bytes] | None:
+        """The lines from ``version`` on; None when that is not known any more."""
+        found: list[bytes] = []
+        if version is None:
+            return None
+        for came_from, _, line in reversed(self._lines):
+            found.append(line)
+            if came_from == version:
+                return found[::-1]
+        return None
 
 
 class ActionServer:
     """Push the actions in force. Belongs to one event loop; ``publish`` is called on it."""
 
-    def __init__(self, folder: Path, *, stuck: float = STUCK) -> None:
-        """``folder`` is the data folder's ``run``; ``stuck`` seconds without progress cut a client off."""
+    def __init__(self, folder: Path, *, stuck: float = STUCK, allow: Sequence[str] = ()) -> None:
+        """``folder`` is the data folder's ``run``; ``stuck`` seconds without progress cut a client off.
+
+        ``allow`` are networks that edges spare whatever an action says, such as one against a country.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.socket, self.snapshot = folder / "actions.sock", folder / "actions.json"
+        self.delta = folder / "actions.delta"
         self.stuck = stuck
-        self.orders = Orders(_last_version(self.snapshot))
-        self._line = encode(self.orders)
+        self.orders = Orders(
+            max(_last_version(self.snapshot, 0), _last_version(self.delta, -1)), (), tuple(allow)
+        )
+        self._past = _Past()
+        self._written: int | None = None
+        self._few = True
         self._clients: set[_Client] = set()
         self.published = False
         self._changed, self._ends = asyncio.Event(), asyncio.Event()
@@ -55,11 +114,20 @@ class ActionServer:
         return len(self._clients)
 
     def publish(self, actions: Iterable[Action]) -> None:
-        """Make ``actions`` those in force: told at once, written to the snapshot right after."""
+        """Make ``actions`` those in force: told at once, written down right after."""
         now = datetime.now(UTC)
-        kept = in_force(actions, now)
-        self.orders = Orders(next_version(self.orders.version, now.timestamp()), kept)
-        self._line, self.published = encode(self.orders), True
+        old, kept = self.orders, in_force(actions, now)
+        steps = changes(old.actions, kept)
+        version = next_version(old.version, now.timestamp())
+        if sum(size for _, _, size in steps) > _MOST_CHANGED:
+            self._past.clear()  # as well everything, which is encoded a piece at a time
+        else:
+            lines = list(deltas(steps, old.version, version))
+            self._past.add(lines)
+            version = lines[-1][1]
+        self.orders = Orders(version, kept, old.allow)
+        self._few = self.orders.size() <= PIECE
+        self.published = True
         for client in self._clients:
             client.fresh.set()
         self._changed.set()
@@ -117,9 +185,15 @@ class ActionServer:
         while True:
             await client.fresh.wait()
             client.fresh.clear()
-            writer.write(self._line)
-            async with asyncio.timeout(self.stuck):
-                await writer.drain()
+            orders, lines = self.orders, None if self._few else self._past.since(client.version)
+            if orders.version == client.version:
+                continue
+            for line in pieces(orders) if lines is None else lines:
+                writer.write(line)
+                async with asyncio.timeout(self.stuck):
+                    await writer.drain()
+                await asyncio.sleep(0)  # a fast reader must not keep the others waiting
+            client.version = orders.version
 
     @staticmethod
     async def _watch_end(reader: asyncio.StreamReader) -> None:
@@ -128,17 +202,34 @@ class ActionServer:
         raise _GoneError
 
     async def _write(self) -> None:
-        """The snapshot, off the loop: it waits for the disk."""
+        """The files, off the loop: they wait for the disk."""
         while True:
             await self._changed.wait()
             self._changed.clear()
+            orders, lines = self.orders, None if self._few else self._past.since(self._written)
+            if orders.version == self._written:
+                continue
             try:
-                await asyncio.to_thread(write_atomically, self.snapshot, self._line)
+                await asyncio.to_thread(self._keep, orders, lines)
             except OSError as exc:
+                self._written = None
                 drop("respond", "snapshot_not_written")
                 _LOG.warning("cannot write %s: %s", self.snapshot, exc.strerror)
                 await asyncio.sleep(1)
                 self._changed.set()
+            else:
+                self._written = orders.version
+
+    def _keep(self, orders: Orders, lines: Sequence[bytes] | None) -> None:
+        """Append ``lines`` to the changes; without them, or when those are many, write everything anew."""
+        if lines is not None and self.delta.exists() and self.delta.stat().st_size < _MOST_DELTA:
+            with self.delta.open("ab") as file:
+                file.write(b"".join(lines))
+                file.flush()
+                os.fdatasync(file.fileno())
+            return
+        write_atomically(self.snapshot, b"".join(pieces(orders)))
+        write_atomically(self.delta, b"")
 
     async def _expire(self) -> None:
         """Take out each action when it ends. The edge looks at the end itself, too."""
@@ -172,7 +263,8 @@ def _listening(path: Path) -> socket.socket:
     return listening
 
 
-def _last_version(snapshot: Path) -> int:
-    with contextlib.suppress(OSError, ValueError):
-        return decode(snapshot.read_bytes()).version
+def _last_version(path: Path, line: int) -> int:
+    """The version that a file's first (0) or last (-1) line says; 0 where there is none."""
+    with contextlib.suppress(OSError, ValueError, IndexError), path.open("rb") as file:
+        return version_of(file.readline() if line == 0 else file.read().splitlines()[line])
     return 0

@@ -1,7 +1,7 @@
 """``[respond]``: what deepmoat may do by itself, and what it must never touch."""
 
 from datetime import timedelta
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
 import msgspec
@@ -50,10 +50,18 @@ class Allowed:
 
     def __init__(self, networks: tuple[str, ...]) -> None:
         """``networks`` besides what is no client's address; ConfigError for text that is none."""
-        self._networks = Networks([*map(_unmapped, networks), *NEVER], where="respond.allow")
+        texts = [*map(_unmapped, networks), *NEVER]
+        self._networks = Networks(texts, where="respond.allow")
+        self._each = tuple(ip_network(text, strict=False) for text in texts)
 
     def __contains__(self, address: str) -> bool:
         return address in self._networks
+
+    def within(self, network: IPv4Network | IPv6Network) -> str | None:
+        """One of the allowed networks that shares an address with ``network``; None where none does."""
+        return next(
+            (str(n) for n in self._each if n.version == network.version and n.overlaps(network)), None
+        )
 
 
 def single(text: str) -> str | None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deepmoat.edge.proxy.forwarders import Forwarders
 from deepmoat.edge.proxy.head import HeadReader, origin_form, write_head
-from deepmoat.edge.proxy.refusal import STATUS, Refused, answer, refusal
+from deepmoat.edge.proxy.refusal import STATUS, Refused, refusal, refused_answer, written
 from deepmoat.kit.addresses import canonical
 
 NAMES = st.from_regex(r"\A[A-Za-z][A-Za-z0-9_-]{0,20}\Z").map(str.encode)
@@ -71,7 +71,7 @@ def test_whatever_a_forwarder_sends_the_client_is_an_address(forwarded_for: byte
 
 def test_every_reason_has_a_status_and_an_answer_of_its_length() -> None:
     for reason, status in STATUS.items():
-        raw = answer(refusal(reason), "id", close=True, head_only=False)
+        raw = written(refused_answer(refusal(reason), "id"), close=True, head_only=False)
         head, _, body = raw.partition(b"\r\n\r\n")
         assert (
             head.startswith(b"HTTP/1.1 %d " % status)

@@ -10,6 +10,9 @@ from deepmoat.edge.proxy.head import AnswerHead, Head
 from deepmoat.edge.proxy.upstream import Upstream
 
 
+BACKEND: Any = object()
+
+
 class Wire:
     """A transport that remembers: is it read, is it open, what was written."""
 
@@ -47,6 +50,9 @@ class Asker:
         if self.slow:
             self.upstream.hold(True)
 
+    def forward_body(self, data: bytes) -> None:
+        self.got += data
+
     def answered(self, upstream: Upstream) -> None:
         self.end = "whole" if upstream.reusable else "last"
 
@@ -57,7 +63,7 @@ class Asker:
 
 
 def asked(*, slow: bool = False, method: str = "GET") -> tuple[Upstream, Asker, Exchange, Wire]:
-    upstream, wire = Upstream("b", lambda _: None), Wire()
+    upstream, wire = Upstream(BACKEND, lambda _: None), Wire()
     upstream.connection_made(wire)
     asker = Asker(upstream, slow=slow)
     exchange = Exchange(0.0, "id", Head(method, b"/", "1.1", [], {}))
@@ -81,6 +87,16 @@ def test_any_split_gives_the_same_answer(raw: bytes, cuts: list[int]) -> None:
         upstream.data_received(raw[start:end])
     body = raw.rpartition(b"chunked\r\n\r\n")[2] if b"chunked" in raw else b"hello world"
     assert (asker.got, asker.end, exchange.answer_size) == (b"200 " + body, "whole", 11)
+
+
+@given(st.sampled_from((LENGTH, CHUNKS, HINTS)), st.lists(st.integers(1, 140), max_size=12))
+def test_an_unframed_answer_is_its_body_whatever_the_pieces(raw: bytes, cuts: list[int]) -> None:
+    upstream, asker, exchange, _ = asked()
+    exchange.unframed = True
+    places = sorted({0, len(raw), *(c for c in cuts if c < len(raw))})
+    for start, end in zip(places, places[1:], strict=False):
+        upstream.data_received(raw[start:end])
+    assert (asker.got, asker.end, exchange.answer_size) == (b"hello world", "whole", 11)
 
 
 @given(st.binary(max_size=200))

@@ -15,12 +15,14 @@ def command(settings: str | None, data: str | None) -> None:
     from deepmoat.app.check import check
     from deepmoat.app.folder import claim
     from deepmoat.app.process import run
+    from deepmoat.app.running import publish
     from deepmoat.app.settings import read
     from deepmoat.app.supervisor import children, supervise
 
     place = read(settings, data)
     check(place)
     claim(place.data)
+    publish(place.data)
     shared = ["--data", str(place.data), *(["--settings", str(place.file)] if place.file else [])]
     kept = children(place.moat.edge.workers, shared)
     sys.exit(run("supervisor", lambda stop: supervise(kept, stop)))

@@ -90,11 +90,11 @@ class RequestBurst(Detector[Thresholds]):
                 else 1.0 end as heavy,
               case when regexp_like(url_path, {asset}) then 1 else 0 end as asset,
               case when http_response_status_code >= 400 then 1 else 0 end as bad
-            from log where verdict not in ('limit', 'block') and client_address <> '::'
+            from log where verdict not in ('challenge', 'limit', 'block') and client_address <> '::'
             union all
             select client_address, client_country as country, __time__ as second, server_address,
               requests as times, 1.0 as heavy, 0 as asset, 1 as bad
-            from ddos where verdict in ('limit', 'block') and client_address <> '::'
+            from ddos where verdict in ('challenge', 'limit', 'block') and client_address <> '::'
           ) as asks
           group by client_address, country, second having weight >= {floor}
         ) as busy

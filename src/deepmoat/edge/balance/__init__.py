@@ -1,1 +1,1 @@
-"""Which backend is asked: round robin over those that are healthy."""
+"""Which backend a request goes to, which of them are well, and who waits for a place at one."""

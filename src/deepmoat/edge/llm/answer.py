@@ -1,223 +1,171 @@
-"""AnswerReader: tokens, model and end of a model's answer, read while it streams by.
+"""AnswerReader: tokens, text and end of a model's answer, read while it streams by.
 
 A plain answer is one JSON object; a streamed one is server-sent events (``data: {…}`` lines) or, from
 Ollama, one JSON object a line. The reader takes bytes in any pieces, keeps at most ``limit`` of
-them, and gives the same Usage wherever they were cut.
+them, and gives the same Usage wherever they were cut. It works in batches of a few kilobytes: an event
+costs it about 1 µs (*measured*: 3.3 µs when each was read as it came).
 """
 
 import re
-from typing import Any
 
-import msgspec
+from deepmoat.edge.llm.call import Call
+from deepmoat.edge.llm.event import Event, decoded
+from deepmoat.edge.llm.inflate import Inflater
+from deepmoat.edge.llm.position import Position, texts
+from deepmoat.edge.llm.tally import Tally, Usage
+from deepmoat.kit.meters import drop
 
-_NUMBER = re.compile(rb'"(prompt_tokens|input_tokens|completion_tokens|output_tokens)"\s*:\s*(\d{1,15})')
-_TAIL = 4096
-_WORD = 200
-_MOST = 2**63
-_LINES = (b"text/event-stream", b"application/x-ndjson")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_ENDS = ("completed", "incomplete", "failed")
+__all__ = ["AnswerReader", "Usage"]
 
-
-class Usage(msgspec.Struct, gc=False):
-    """Tokens, and how the answer ended. ``known`` is False when the answer names no tokens."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    model: str = ""
-    finish_reason: str = ""
-    known: bool = False
-
-
-class _Tokens(msgspec.Struct):
-    """``usage`` of OpenAI chat, and of OpenAI responses and Anthropic."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
-class _End(msgspec.Struct):
-    """A choice of OpenAI, or the delta of an Anthropic stream."""
-
-    finish_reason: str | None = None
-    stop_reason: str | None = None
-
-
-class _Inner(msgspec.Struct):
-    """The message that an Anthropic stream begins with, the response that an OpenAI stream ends with."""
-
-    model: str | None = None
-    usage: _Tokens | None = None
-    stop_reason: str | None = None
-    status: str | None = None
-
-
-class _Event(msgspec.Struct):
-    """A whole answer, or one event of a stream, of any of the APIs; the text itself is skipped.
-
-    ``response`` is an object in OpenAI's responses and a text in Ollama's, ``delta`` likewise.
-    """
-
-    model: str | None = None
-    usage: _Tokens | None = None
-    choices: list[_End] | None = None
-    message: _Inner | None = None
-    response: msgspec.Raw = msgspec.Raw()
-    delta: msgspec.Raw = msgspec.Raw()
-    stop_reason: str | None = None
-    done_reason: str | None = None
-    status: str | None = None
-    prompt_eval_count: int | None = None
-    eval_count: int | None = None
-
-
-class _Part(msgspec.Struct):
-    """What is left of an object when a field above has another type in it."""
-
-    model: Any = None
-    usage: Any = None
-    done_reason: Any = None
-    prompt_eval_count: Any = None
-    eval_count: Any = None
-
-
-_EVENT, _PART = msgspec.json.Decoder(_Event), msgspec.json.Decoder(_Part)
-_INNER, _END = msgspec.json.Decoder(_Inner), msgspec.json.Decoder(_End)
+_NUMBER = re.compile(
+    rb'"(prompt_tokens|input_tokens|completion_tokens|output_tokens)"\s*:\s*(\d{1,12})(?=\s*[,}])'
+)
+_BATCH, _TAIL = 8192, 4096
+_MOST_OPENED = 64 << 20
+_LINES = (b"text/event-stream", b"application/x-ndjson", b"application/jsonl", b"application/stream+json")
+_SPACE = b" \t\r\n"
 
 
 class AnswerReader:
-    """Feed it the body, then ask for ``usage()``."""
+    """Feed it the body, then ask for ``usage()``; feeding never raises."""
 
-    __slots__ = ("_buffer", "_limit", "_lines", "_over", "_usage")
+    __slots__ = (
+        "_call", "_done", "_guess", "_held", "_inflater", "_limit", "_lines", "_over", "_pieces", "_position",
+        "_tally", "_work_at",
+    )  # fmt: skip
 
-    def __init__(self, content_type: bytes, limit: int) -> None:
-        """``content_type`` without parameters, lower case; ``limit`` is the most bytes kept."""
-        self._lines = content_type in _LINES
+    def __init__(
+        self,
+        content_type: bytes,
+        limit: int,
+        *,
+        call: Call | None = None,
+        encoding: bytes = b"",
+        status: int = 200,
+        text_chars: int = 0,
+    ) -> None:
+        """``content_type`` without parameters, lower case; ``limit`` is the most bytes kept.
+
+        ``call`` says what was asked, ``encoding`` is the answer's Content-Encoding, ``status`` its status:
+        tokens of an error are never estimated. Of the text ``text_chars`` characters are kept.
+        """
+        asset = call.endpoint.asset if call is not None else None
+        self._call = call
+        self._position: Position | None = asset.answer if asset is not None else None
+        self._lines = content_type in _LINES or (asset is not None and bool(asset.stream) and status < 300)
         self._limit = max(limit, 2 * _TAIL)
-        self._buffer: bytes | bytearray = b""
-        self._over = False
-        self._usage = Usage()
+        self._inflater = Inflater(encoding, _MOST_OPENED) if encoding not in (b"", b"identity") else None
+        self._guess = status < 400
+        self._tally = Tally(text_chars)
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._work_at = _BATCH if self._lines else self._limit + 1
+        self._over = False  # what is held is the end of a line or object too long to keep
+        self._done: Usage | None = None
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
-        if self._lines:
-            *ended, data = data.split(b"\n")
-            for line in ended:
-                self._read(self._buffer + line if self._buffer else line)
-                self._buffer = b""
-        if self._buffer:
-            self._buffer = bytearray(self._buffer) if isinstance(self._buffer, bytes) else self._buffer
-            self._buffer += data
-        else:
-            self._buffer = data
-        if len(self._buffer) > self._limit:
-            self._over = True
-            self._buffer = self._buffer[-_TAIL:]
+        if self._inflater is not None:
+            data = self._inflater.feed(data)
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held >= self._work_at:
+            self._work()
 
     def usage(self) -> Usage:
-        """What was said so far; called once, at the end of the body."""
-        if self._buffer:
-            self._read(self._buffer)
-            self._buffer = b""
-        return self._usage
+        """What was said, at the end of the body or where it broke off."""
+        if self._done is None:
+            closed = self._inflater.closed if self._inflater is not None else None
+            if closed:
+                drop("edge.llm", closed)
+            if self._lines or self._held > self._limit:
+                self._work()
+            rest, self._pieces = b"".join(self._pieces), []
+            whole = self._last(rest)
+            asked = self._call.estimated_input if self._call is not None else 0
+            self._done = self._tally.finish(asked, guess=self._guess)
+            self._done.truncated = not whole and not closed
+        return self._done
 
-    def _read(self, line: bytes | bytearray) -> None:
-        if self._over or len(line) > self._limit:
-            self._over = False
+    def _work(self) -> None:
+        """Read the lines that are complete, keep the rest."""
+        block = b"".join(self._pieces)
+        if self._lines:
+            end = block.rfind(b"\n") + 1
+            if end:
+                self._read_lines(block[:end])
+                block = block[end:]
+        if len(block) > self._limit:
+            self._over = True
+            block = block[-_TAIL:]
+        self._pieces = [block]
+        self._held = len(block)
+        if self._lines:  # twice as much next time, or a long line would be joined again and again
+            self._work_at = min(max(_BATCH, 2 * self._held), self._limit + 1)
+
+    def _read_lines(self, block: bytes) -> None:
+        take, limit, position = self._tally.take, self._limit, self._position
+        for line in block.split(b"\n"):
+            if self._over or len(line) > limit:
+                self._over = False
+                self._from_tail(line[-_TAIL:])
+                continue
+            if line[:5] == b"data:":
+                line = line[5:]
+            elif line[:1] != b"{":
+                continue
+            event = decoded(line)
+            if event is None:
+                self._odd(line)
+                continue
+            if position is not None:
+                self._from_asset(event, line, position)
+            else:
+                take(event)
+        self._tally.settle()
+
+    def _from_asset(self, event: Event, line: bytes, position: Position) -> None:
+        """An event of the operator's own API: numbers by the known names, the text from where it stands."""
+        tally = self._tally
+        tally.settle()
+        tally.take(event)
+        tally.instead(texts(position.find(line)))
+
+    def _last(self, rest: bytes) -> bool:
+        """The last line of a stream, or the whole object. Was the answer whole?"""
+        tally = self._tally
+        if self._lines:
+            self._read_lines(rest)
+            return tally.ended
+        if self._over:
+            self._from_tail(rest)
+            return rest.rstrip(_SPACE)[-1:] == b"}"
+        start = rest.lstrip(_SPACE)[:6]
+        if start[:1] == b"{" and (event := decoded(rest)) is not None:
+            self._whole(event, rest)
+            return True
+        if start[:1] == b"{" or start in (b"data: ", b"event:"):
+            self._read_lines(rest)  # a stream that is called something else, or half an object
+            return tally.ended or rest.rstrip(_SPACE)[-1:] == b"}"
+        return True
+
+    def _odd(self, line: bytes) -> None:
+        """A line that is no object, or one with text that no reader takes: its counts stand behind that."""
+        if line.strip() == b"[DONE]":
+            self._tally.ended = True
+        elif b"_tokens" in line:
             self._from_tail(line[-_TAIL:])
-            return
-        if self._lines and line.startswith(b"data:"):
-            line = line[5:]
-        if line.lstrip()[:1] == b"{":
-            self._from_object(line)
 
-    def _from_object(self, line: bytes | bytearray) -> None:
-        try:
-            event, inner, end = _decoded(line)
-        except _UNREADABLE:
-            return
-        usage = self._usage
-        usage.model = event.model[:_WORD] if event.model else usage.model
-        if event.usage is not None:
-            self._count(event.usage)
-        if event.eval_count is not None or event.prompt_eval_count is not None:
-            self._tokens(event.prompt_eval_count, event.eval_count)
-        if inner is not None:
-            usage.model = inner.model[:_WORD] if inner.model else usage.model
-            if inner.usage is not None:
-                self._count(inner.usage)
-        if reason := _reason(event, inner, end):
-            usage.finish_reason = reason[:_WORD]
+    def _whole(self, event: Event, rest: bytes) -> None:
+        if self._position is not None:
+            self._from_asset(event, rest, self._position)
+        else:
+            self._tally.take(event)
 
-    def _count(self, tokens: _Tokens) -> None:
-        asked, answered = tokens.prompt_tokens, tokens.completion_tokens
-        self._tokens(
-            tokens.input_tokens if asked is None else asked,
-            tokens.output_tokens if answered is None else answered,
-        )
-
-    def _tokens(self, asked: int | None, answered: int | None) -> None:
-        """Counts in streams are cumulative: the newest one holds."""
-        usage = self._usage
-        if asked is not None and 0 <= asked < _MOST:
-            usage.input_tokens, usage.known = asked, True
-        if answered is not None and 0 <= answered < _MOST:
-            usage.output_tokens, usage.known = answered, True
-
-    def _from_tail(self, tail: bytes | bytearray) -> None:
+    def _from_tail(self, tail: bytes) -> None:
         """The end of an object too large to keep: ``usage`` is commonly its last field."""
         for name, number in _NUMBER.findall(tail):
             if name in (b"prompt_tokens", b"input_tokens"):
-                self._tokens(int(number), None)
+                self._tally.counted(int(number), None)
             else:
-                self._tokens(None, int(number))
-
-
-def _decoded(line: bytes | bytearray) -> tuple[_Event, _Inner | None, _End | None]:
-    """An event, the object within it and the end within it; one of _UNREADABLE for what is no object."""
-    try:
-        event = _EVENT.decode(line)
-        inner, end = event.message, None
-        if inner is None and bytes(event.response)[:1] == b"{":
-            inner = _INNER.decode(event.response)
-        if bytes(event.delta)[:1] == b"{":
-            end = _END.decode(event.delta)
-    except msgspec.ValidationError:
-        return _without_surprises(line), None, None
-    return event, inner, end
-
-
-def _reason(event: _Event, inner: _Inner | None, end: _End | None) -> str | None:
-    """Why the model stopped, where this event says so."""
-    reason = event.stop_reason or event.done_reason
-    if event.choices:
-        reason = reason or event.choices[0].finish_reason
-    if end is not None:
-        reason = reason or end.stop_reason
-    if inner is not None:
-        reason = reason or inner.stop_reason or (inner.status if inner.status in _ENDS else None)
-    return reason or (event.status if event.status in _ENDS else None)
-
-
-def _without_surprises(line: bytes | bytearray) -> _Event:
-    """The fields that do have the type we know."""
-    part = _PART.decode(line)
-    return _Event(
-        model=_only(part.model, str),
-        usage=_usage(part.usage),
-        done_reason=_only(part.done_reason, str),
-        prompt_eval_count=_only(part.prompt_eval_count, int),
-        eval_count=_only(part.eval_count, int),
-    )
-
-
-def _usage(value: Any) -> _Tokens | None:
-    if not isinstance(value, dict):
-        return None
-    return _Tokens(*(_only(value.get(name), int) for name in _Tokens.__struct_fields__))
-
-
-def _only(value: Any, kind: type) -> Any:
-    return value if type(value) is kind else None
+                self._tally.counted(None, int(number))

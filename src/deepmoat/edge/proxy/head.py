@@ -16,10 +16,13 @@ from deepmoat.kit.errors import PeerError
 
 Framing = Literal["none", "length", "chunked", "close"]
 
-_HOP = (b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"http2-settings")
-_OURS = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"accept-encoding")
+_HOP = (b"keep-alive", b"proxy-connection", b"te", b"trailer", b"http2-settings")
+_OURS = (
+    *(b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"accept-encoding"),
+    *(b"upgrade", b"traceparent", b"tracestate"),
+)
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
-_NOTED = (b"user-agent", b"referer", b"x-conversation-id", b"x-session-id")
+_NOTED = (b"user-agent", b"referer", b"content-encoding")
 _FORWARDING = (
     b"forwarded",
     b"x-forwarded-for",
@@ -31,7 +34,8 @@ _FORWARDING = (
     b"x-real-ip",
     b"x-request-id",
 )
-_REWRITTEN = (b"x-forwarded-for", b"x-request-id")
+_REWRITTEN = (b"x-forwarded-for", b"x-request-id", b"forwarded", b"x-forwarded-proto")
+_KEPT = frozenset({b"forwarded", b"x-forwarded-proto"})
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _LENGTH = re.compile(rb"\d{1,18}")
@@ -45,7 +49,8 @@ class Head(msgspec.Struct, gc=False):
     """The head of a request. ``passed`` are the lines that go on as they came, without their CRLF.
 
     ``read`` is what we look at, by lower-case name, lines of one name joined by a comma. ``length`` is
-    the declared size of the body in bytes, -1 for a chunked one.
+    the declared size of the body in bytes, -1 for a chunked one; ``encoded`` says that it is compressed.
+    ``upgrade`` is the protocol the client asks to change to, if it may.
     """
 
     method: str
@@ -55,12 +60,15 @@ class Head(msgspec.Struct, gc=False):
     read: dict[bytes, bytes]
     length: int = 0
     expects: bool = False
+    upgrade: bytes = b""
+    encoded: bool = False
 
 
 class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     """The head of a backend's answer. ``lines`` are its end-to-end header lines, each ending in CRLF.
 
-    ``content_type`` and ``encoding`` are in lower case, the former without parameters.
+    ``content_type``, ``encoding`` and ``upgrade`` are in lower case, the first without parameters. ``framed`` says
+    that one of ``lines`` is about the framing.
     """
 
     status: int
@@ -71,23 +79,28 @@ class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     reusable: bool
     content_type: bytes
     encoding: bytes
+    framed: bool = False
+    upgrade: bytes = b""
 
 
 class HeadReader:
     """Sorts header lines: (look at it, pass it on) by lower-case name; unknown names are passed on."""
 
-    def __init__(self, key_headers: Iterable[str], *, most: int) -> None:
-        """``key_headers`` are the names that carry an API key; ``most`` lines are allowed."""
+    def __init__(self, noted: Iterable[str], *, most: int, upgrades: Iterable[str] = ()) -> None:
+        """``noted`` are names to look at beside those we always do; ``most`` lines are allowed.
+
+        ``upgrades`` are the protocols a client may change to.
+        """
         table = dict.fromkeys(_HOP, (False, False)) | dict.fromkeys(_OURS, (True, False))
-        table |= dict.fromkeys((*_NOTED, *(k.lower().encode() for k in key_headers)), (True, True))
+        table = dict.fromkeys((*_NOTED, *(k.lower().encode() for k in noted)), (True, True)) | table
         stranger = table | dict.fromkeys(_FORWARDING, (False, False))
-        forwarder = (
-            table | dict.fromkeys(_FORWARDING, (False, True)) | dict.fromkeys(_REWRITTEN, (True, False))
-        )
+        forwarder = table | dict.fromkeys(_FORWARDING, (False, True))
+        forwarder |= {name: (True, name in _KEPT) for name in _REWRITTEN}
         # Clients send the same few lines over and over, so a line is sorted once and remembered.
         self._stranger = lru_cache(8192)(partial(_sort, stranger))
         self._forwarder = lru_cache(8192)(partial(_sort, forwarder))
         self._most = most
+        self._upgrades = frozenset(u.lower().encode() for u in upgrades) - {b"h2c"}
 
     def read(self, raw: bytes, *, trusted: bool) -> Head:
         """The head in ``raw``, which llhttp has found well-formed and which ends before the empty line.
@@ -110,7 +123,16 @@ class HeadReader:
                     value = _joined(name, read[name], value)
                 read[name] = value
         _check(head)
+        if b"upgrade" in read:
+            self._upgrade(head)
         return head
+
+    def _upgrade(self, head: Head) -> None:
+        """An upgrade we offer and that was asked for properly is passed on; any other goes unheard."""
+        token = head.read[b"upgrade"]
+        asked = b"upgrade" in [o.strip() for o in head.read.get(b"connection", b"").lower().split(b",")]
+        if asked and token.lower() in self._upgrades and head.version == "1.1" and not head.length:
+            head.upgrade = token
 
 
 def _sort(table: dict[bytes, tuple[bool, bool]], line: bytes) -> tuple[bytes, bytes, bool]:
@@ -158,6 +180,7 @@ def _check(head: Head) -> None:
     if b"connection" in read:
         _drop_nominated(head)
     head.length = _body_length(read.get(b"content-length"), read.get(b"transfer-encoding"), head.version)
+    head.encoded = read.get(b"content-encoding", b"identity").lower() != b"identity"
     if b"expect" in read:
         if read[b"expect"].lower() != b"100-continue":
             raise Refused("unknown_expectation")
@@ -182,7 +205,7 @@ def _body_length(length: bytes | None, coding: bytes | None, version: str) -> in
 def _drop_nominated(head: Head) -> None:
     """Remove the headers that Connection names (RFC 9110, section 7.6.1)."""
     options = head.read[b"connection"].lower().split(b",")
-    names = {o.strip() for o in options} - {b"close", b"keep-alive", b""}
+    names = {o.strip() for o in options} - {b"close", b"keep-alive", b"upgrade", b""}
     if names:
         head.passed = [line for line in head.passed if line.partition(b":")[0].lower() not in names]
 
@@ -209,7 +232,7 @@ def write_head(head: Head, host: bytes, ours: Sequence[bytes]) -> bytes:
         framing = b"Content-Length: %d\r\n\r\n" % head.length
     else:
         framing = b"\r\n"
-    start = b"%b %b HTTP/%b\r\nHost: %b" % (head.method.encode(), head.target, head.version.encode(), host)
+    start = b"%b %b HTTP/1.1\r\nHost: %b" % (head.method.encode(), head.target, host)
     return b"\r\n".join((start, *head.passed, *ours, framing))
 
 
@@ -238,7 +261,17 @@ def read_answer_head(raw: bytes, method: str) -> AnswerHead:
         keep,
         found.get(b"content-type", b""),
         found.get(b"content-encoding", b"").lower(),
+        b"content-length" in found or b"transfer-encoding" in found,
+        found.get(b"upgrade", b"").lower() if status == 101 else b"",
     )
+
+
+def unframed_lines(head: AnswerHead) -> bytes:
+    """The lines of an answer that will be framed otherwise."""
+    if not head.framed:
+        return head.lines
+    lines = head.lines.split(b"\r\n")
+    return b"\r\n".join(l for l in lines if l.partition(b":")[0].lower() not in _ANSWER_FRAMING)
 
 
 def _answer_fields(lines: Sequence[bytes]) -> tuple[dict[bytes, bytes], bool]:

@@ -3,6 +3,8 @@
 from collections import deque
 from typing import TYPE_CHECKING
 
+from deepmoat.edge.balance.backend import Backend
+
 if TYPE_CHECKING:
     from deepmoat.edge.proxy.upstream import Upstream
 
@@ -11,9 +13,9 @@ class Pool:
     """LIFO: a few connections stay warm and the rest age out."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, deque[Upstream]] = {}
+        self._idle: dict[Backend, deque[Upstream]] = {}
 
-    def take(self, backend: str) -> "Upstream | None":
+    def take(self, backend: Backend) -> "Upstream | None":
         """A living connection to ``backend``, None when there is none."""
         idle = self._idle.get(backend)
         while idle:

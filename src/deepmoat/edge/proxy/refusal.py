@@ -1,8 +1,14 @@
-"""Refusal: why a request is not passed on, and the status it is answered with.
+"""Refusal: why a request is not passed on, the status it is answered with, and the answer.
 
 Reasons are a small fixed set: they are labels of a counter and rules of a Verdict.
 """
 
+from functools import lru_cache
+
+import msgspec
+
+from deepmoat.edge.llm.endpoint import Endpoint
+from deepmoat.edge.llm.refusal import error_body, retried
 from deepmoat.model import Verdict
 
 STATUS: dict[str, int] = {
@@ -11,14 +17,18 @@ STATUS: dict[str, int] = {
     "two_hosts": 400,
     "bad_host": 400,
     "bad_target": 400,
+    "bad_path": 400,
     "host_mismatch": 400,
     "bad_length": 400,
     "bad_transfer_encoding": 400,
     "bad_chunks": 400,
+    "bad_proxy_header": 400,
     "head_timeout": 408,
     "body_timeout": 408,
     "body_too_large": 413,
     "unknown_expectation": 417,
+    "misdirected": 421,
+    "key_queue_full": 429,
     "head_too_large": 431,
     "too_many_headers": 431,
     "connect_not_offered": 405,
@@ -28,6 +38,8 @@ STATUS: dict[str, int] = {
     "backend_closed": 502,
     "backend_bad_answer": 502,
     "no_backend": 503,
+    "queue_full": 503,
+    "queue_timeout": 503,
     "too_many_connections": 503,
     "backend_timeout": 504,
 }
@@ -40,6 +52,7 @@ _PHRASES = {
     408: "Request Timeout",
     413: "Content Too Large",
     417: "Expectation Failed",
+    421: "Misdirected Request",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     502: "Bad Gateway",
@@ -47,6 +60,7 @@ _PHRASES = {
     504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }
+_JSON, _HTML = b"application/json", b"text/html; charset=utf-8"
 
 
 class Refused(Exception):  # noqa: N818 - a decision, not a fault of ours
@@ -57,22 +71,60 @@ class Refused(Exception):  # noqa: N818 - a decision, not a fault of ours
         self.reason = reason
 
 
-def refusal(reason: str) -> Verdict:
-    """The verdict on a request that broke the protocol or that no backend answered."""
-    return Verdict("block", f"http/{reason}", reason, STATUS[reason])
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """The answer to a request that did not pass, before any protocol: fields have lower-case names."""
+
+    status: int
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
 
 
-def answer(verdict: Verdict, request_id: str, *, close: bool, head_only: bool) -> bytes:
-    """The whole answer to a request that did not pass. It says nothing an attacker can learn from."""
-    phrase = _PHRASES.get(verdict.status, "Refused")
-    body = b'{"error":{"type":"%s","message":"%s","request_id":"%s"}}\n' % (
-        verdict.decision.encode() if verdict.status in (403, 429) else verdict.reason.encode(),
-        phrase.encode(),
-        request_id.encode(),
+@lru_cache(1024)
+def refusal(reason: str, retry_after: int = 0) -> Verdict:
+    """The verdict on a request that broke the protocol or that no backend answered.
+
+    ``retry_after`` (seconds) is told where waiting helps: a full queue, or no backend.
+    """
+    status = STATUS[reason]
+    decision = "limit" if status == 429 else "block"
+    return Verdict(decision, f"http/{reason}", reason, status, retry_after if status in (429, 503) else 0)
+
+
+def refused_answer(
+    verdict: Verdict, request_id: str, endpoint: Endpoint | None = None, page: bytes = b""
+) -> Answer:
+    """The answer; it says nothing an attacker can learn from.
+
+    On a model ``endpoint`` it has the shape of that API's own errors; a challenge is answered with ``page``.
+    """
+    status = verdict.status
+    phrase = _PHRASES.get(status, "Refused")
+    kind, body = _HTML, page
+    if not page:
+        kind, body = _JSON, error_body(endpoint, status, _told(verdict, endpoint), phrase, request_id)
+    fields = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
+    if verdict.retry_after:
+        fields.append((b"retry-after", b"%d" % verdict.retry_after))
+    if endpoint is not None and status == 429 and not retried(status, _told(verdict, endpoint)):
+        fields.append((b"x-should-retry", b"false"))
+    return Answer(status, tuple(fields), body)
+
+
+def _told(verdict: Verdict, endpoint: Endpoint | None) -> str:
+    """The word for the reason that a client may know."""
+    if verdict.status == 429 and endpoint is not None:
+        return verdict.rule.partition("/")[0]
+    return verdict.decision if verdict.status in (403, 429) else verdict.reason
+
+
+def written(answer: Answer, *, close: bool, head_only: bool) -> bytes:
+    """``answer`` in HTTP/1.1."""
+    phrase = _PHRASES.get(answer.status, "Refused").encode()
+    lines = b"".join([b"%b: %b\r\n" % (name.title(), value) for name, value in answer.fields])
+    head = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (
+        answer.status,
+        phrase,
+        lines,
+        b"Connection: close\r\n" if close else b"",
     )
-    retry = b"Retry-After: %d\r\n" % verdict.retry_after if verdict.retry_after else b""
-    head = (
-        b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-        b"Cache-Control: no-store\r\n%b%b\r\n"
-    ) % (verdict.status, phrase.encode(), len(body), retry, b"Connection: close\r\n" if close else b"")
-    return head if head_only else head + body
+    return head if head_only else head + answer.body

@@ -1,13 +1,15 @@
 """Upstream: one connection to a backend, and the answer that comes over it.
 
 The answer's head is read and written anew; its body is passed through byte by byte as it arrives, so
-a stream of events is never held back. Only where the body ends is tracked, chunk framing in C.
+a stream of events is never held back. Only where the body ends is tracked, chunk framing in C. Where the
+client wants other framing, or an event is taken out, the body goes on without its framing.
 """
 
 from typing import Any, Protocol
 
 from httptools import HttpParserError, HttpResponseParser
 
+from deepmoat.edge.balance.backend import Backend
 from deepmoat.edge.proxy.exchange import Exchange
 from deepmoat.edge.proxy.head import AnswerHead, read_answer_head
 from deepmoat.kit.errors import PeerError
@@ -23,7 +25,10 @@ class Owner(Protocol):
         """The head as the client shall see it."""
 
     def forward(self, data: bytes) -> None:
-        """Bytes for the client."""
+        """Bytes for the client, framed as they came."""
+
+    def forward_body(self, data: bytes) -> None:
+        """Bytes of the body, without framing, of an answer whose exchange is ``unframed``."""
 
     def answered(self, upstream: "Upstream") -> None:
         """The answer is complete; ``upstream.reusable`` says whether the connection may serve again."""
@@ -45,6 +50,7 @@ class Upstream:
         "_framing",
         "_held",
         "_left",
+        "_pieces",
         "_owner",
         "_parser",
         "_transport",
@@ -55,7 +61,7 @@ class Upstream:
         "served",
     )
 
-    def __init__(self, backend: str, on_lost: Any) -> None:
+    def __init__(self, backend: Backend, on_lost: Any) -> None:
         self.backend, self.on_lost = backend, on_lost
         self.idle_since = 0.0
         self.served = 0
@@ -67,6 +73,7 @@ class Upstream:
         self._framing = ""
         self._left = 0
         self._parser: HttpResponseParser | None = None
+        self._pieces: list[bytes] = []  # of an answer that goes on without its framing
         self._extra = self._held = False
 
     # What the proxy asks of it.
@@ -75,6 +82,7 @@ class Upstream:
         """Serve ``exchange``: what comes from now on is its answer."""
         self._owner, self._exchange = owner, exchange
         self._framing, self._buffer = "", b""
+        self._pieces = []
         self.served += 1
 
     def write(self, data: bytes) -> None:
@@ -100,6 +108,11 @@ class Upstream:
         """End the connection now: a request still under way is cancelled by that."""
         self.release()
         self._transport.abort()
+
+    def finish(self) -> None:
+        """End the connection once what was written is sent."""
+        self.release()
+        self._transport.close()
 
     def closing(self) -> bool:
         """Can it no longer be used?"""
@@ -132,7 +145,7 @@ class Upstream:
         if owner is None:
             return
         self.reusable = False
-        if self._framing == "close" and exc is None:
+        if self._framing == "tunnel" or (self._framing == "close" and exc is None):
             self._end(owner)
             return
         self.release()
@@ -169,35 +182,53 @@ class Upstream:
         if head.status < 200:
             self._interim(owner, head, rest)
             return
-        if head.framing == "chunked" and exchange.head.version == "1.0":
-            raise PeerError("chunked answer to HTTP/1.0", status=502)
         self._framing, self._left, self.reusable = head.framing, head.length, head.reusable
         if head.framing == "chunked":
             self._expect_chunks()
         self._body(owner, rest, owner.begin_answer(head))
 
     def _interim(self, owner: Owner, head: AnswerHead, rest: bytes) -> None:
-        """100 was answered by us, 103 is a hint we do not pass on, 101 we never asked for."""
+        """100 was answered by us, 103 is a hint we do not pass on, 101 is right only where we asked for it."""
         if head.status == 101:
-            raise PeerError("switching protocols unasked", status=502)
-        if rest:
+            self._switch(owner, head, rest)
+        elif rest:
             self._head(owner, rest)
+
+    def _switch(self, owner: Owner, head: AnswerHead, rest: bytes) -> None:
+        exchange = self._exchange
+        assert exchange is not None  # noqa: S101 - owner and exchange come and go together
+        if not exchange.upgrade or head.upgrade != exchange.upgrade.lower():
+            raise PeerError("switching protocols unasked", status=502)
+        self._framing, self.reusable = "tunnel", False
+        exchange.tunnel = True
+        self._body(owner, rest, owner.begin_answer(head))
 
     def _body(self, owner: Owner, data: bytes, head: bytes) -> None:
         framing = self._framing
         if framing == "chunked":
             self._chunks(owner, data, head)
             return
-        if framing != "close" and len(data) > self._left:
-            data = data[: self._left]  # more than it announced: the rest is nobody's answer
-            self.reusable = False
-        self._left -= len(data)
+        if framing == "length" or framing == "none":
+            if len(data) > self._left:
+                data = data[: self._left]  # more than it announced: the rest is nobody's answer
+                self.reusable = False
+            self._left -= len(data)
         if data:
             self._note(data)
-        if head or data:
-            owner.forward(head + data)
-        if framing != "close" and self._left <= 0:
+        exchange = self._exchange
+        if exchange is not None and exchange.unframed:
+            self._unframed(owner, exchange, data)
+        elif head or data:
+            owner.forward(head + data if head and data else head or data)
+        if self._left <= 0 and framing in ("length", "none"):
             self._end(owner)
+
+    def _unframed(self, owner: Owner, exchange: Exchange, data: bytes) -> None:
+        """Pass a piece of the body on without its framing, and without what is taken out."""
+        if exchange.filter is not None:
+            data = exchange.filter.feed(data)
+        if data:
+            owner.forward_body(data)
 
     def _note(self, data: bytes) -> None:
         exchange = self._exchange
@@ -218,8 +249,12 @@ class Upstream:
         assert self._parser is not None  # noqa: S101 - made by _expect_chunks
         if data:
             self._parser.feed_data(data)
-        if head or data:
-            owner.forward(head + data)
+        exchange = self._exchange
+        if exchange is not None and exchange.unframed:
+            body, self._pieces = b"".join(self._pieces), []
+            self._unframed(owner, exchange, body)
+        elif head or data:
+            owner.forward(head + data if head and data else head or data)
         if not self._left:
             self._end(owner)
 
@@ -230,13 +265,23 @@ class Upstream:
 
     def on_body(self, data: bytes) -> None:
         """The parser's call: bytes without their framing."""
-        self._note(data)
+        exchange = self._exchange
+        if exchange is None:
+            return
+        exchange.answer_size += len(data)
+        if exchange.answer is not None:
+            exchange.answer.feed(data)
+        if exchange.unframed:
+            self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """The parser's call: the last chunk is here."""
         self._left = 0
 
     def _end(self, owner: Owner) -> None:
+        exchange = self._exchange
+        if exchange is not None and exchange.filter is not None and (rest := exchange.filter.end()):
+            owner.forward_body(rest)
         self.release()
         owner.answered(self)
 

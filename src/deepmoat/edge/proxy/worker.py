@@ -1,26 +1,30 @@
 """Worker: what all connections of one worker process share. It has no sockets: ``serve.py`` hands in
-the clock and the way to reach a backend.
+the clock and the way to reach a backend. What the settings decide is in ``policy``, which a reload replaces
+as a whole; requests under way go on with what they have been given.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from random import getrandbits
 from typing import Protocol
 
-import msgspec
-
-from deepmoat.edge.balance.rotation import Backend, Rotation
-from deepmoat.edge.chain import Check
-from deepmoat.edge.llm.answer import Usage
+from deepmoat.edge.balance.backend import Backend
+from deepmoat.edge.balance.balancer import Balancer
+from deepmoat.edge.llm.answer import AnswerReader
 from deepmoat.edge.llm.call import Call
-from deepmoat.edge.llm.key import key_hasher
+from deepmoat.edge.llm.endpoint import Endpoint
+from deepmoat.edge.proxy.account import Account
 from deepmoat.edge.proxy.exchange import Exchange
-from deepmoat.edge.proxy.forwarders import Forwarders
-from deepmoat.edge.proxy.head import Head, HeadReader
+from deepmoat.edge.proxy.head import AnswerHead, Head
+from deepmoat.edge.proxy.origin import Origin
+from deepmoat.edge.proxy.policy import Policy
 from deepmoat.edge.proxy.pool import Pool
+from deepmoat.edge.proxy.refusal import Answer, refusal, refused_answer
 from deepmoat.edge.proxy.upstream import Upstream
-from deepmoat.edge.records import AccessRecord, Journal, LlmRecord, Refusals, text
-from deepmoat.edge.settings import EdgeSettings
-from deepmoat.kit.meters import count, drop
+from deepmoat.edge.records import split_target, text
+from deepmoat.edge.wire.trace import new_traceparent, read_traceparent
+from deepmoat.kit.addresses import canonical
+from deepmoat.kit.meters import count
 from deepmoat.model import Request, Verdict
 
 
@@ -33,12 +37,6 @@ class Guest(Protocol):
     def busy(self) -> bool:
         """Is a request under way?"""
 
-    def dialed(self, exchange: Exchange, upstream: Upstream) -> None:
-        """A connection for ``exchange`` is there."""
-
-    def dial_failed(self, exchange: Exchange) -> None:
-        """The backend for ``exchange`` could not be reached."""
-
     def expire(self) -> None:
         """The deadline has passed."""
 
@@ -49,162 +47,178 @@ class Guest(Protocol):
         """End the connection now."""
 
 
-_UNREAD = Request("::", "", "")
-_NO_USAGE = Usage()
-_NO_HEAD = Head("", b"", "", [], {})
-Dial = Callable[[Guest, Exchange, Backend], None]
-"""Connect to a backend; then the client's ``dialed`` or ``dial_failed`` is called."""
+class Asker(Protocol):
+    """Who waits for a connection to a backend."""
+
+    def dialed(self, exchange: Exchange, upstream: Upstream) -> None:
+        """A connection for ``exchange`` is there."""
+
+    def dial_failed(self, exchange: Exchange) -> None:
+        """The backend for ``exchange`` could not be reached."""
+
+
+Dial = Callable[[Asker, Exchange, Backend], None]
+"""Connect to a backend; then the asker's ``dialed`` or ``dial_failed`` is called."""
+_BODY_GRACE = 1.0
+_ONES = 1 << 64 | 1  # neither half of an id is all zeros
 
 
 class Worker:
     """``clock`` gives monotonic seconds; adding ``epoch`` makes them seconds since 1970.
 
-    ``soon`` calls a function in the loop's next round.
+    ``soon`` calls a function in the loop's next round; ``queueing`` is told when a request waits for a place.
     """
 
     def __init__(
         self,
-        settings: EdgeSettings,
+        policy: Policy,
         *,
-        secret: bytes,
-        rotation: Rotation,
-        checks: tuple[Check, ...],
         clock: Callable[[], float],
         dial: Dial,
         soon: Callable[[Callable[[], None]], object],
+        queueing: Callable[[], None],
         name: str,
     ) -> None:
-        self.timeouts, self.limits = settings.timeouts, settings.limits
-        self.clock, self.dial, self.rotation, self.checks = clock, dial, rotation, checks
-        self.soon = soon
+        self.clock, self.dial, self.soon, self.queueing = clock, dial, soon, queueing
         self.epoch = 0.0
         self.tick = clock()
         self.draining = False
-        self.heads = HeadReader(settings.key_headers, most=settings.limits.headers)
-        self._key_headers = tuple(k.lower().encode() for k in settings.key_headers)
-        self.forwarders = Forwarders(settings.trusted_forwarders)
-        self._hash_key = key_hasher(secret)
+        self.inspecting = 0  # bytes of model calls that are held to be read
         self.pool = Pool()
-        self.journal = Journal()
-        self.refusals = Refusals()
+        self.account = Account(policy)
         self.clients: set[Guest] = set()
+        self._by_client: Counter[str] = Counter()
         self._name = name
         self._requests = 0
-        self._tally: Counter[str] = Counter()
+        self.take(policy)
+
+    def take(self, policy: Policy) -> None:
+        """From now on ``policy`` holds for what comes."""
+        self.policy = policy
+        self.timeouts, self.limits = policy.timeouts, policy.limits
+        self.heads, self.checks, self.forwarders = policy.heads, policy.checks, policy.forwarders
+        self.balancer: Balancer = policy.balancer
+        self.find_endpoint = policy.endpoints.find
+        self.add_usage = policy.llm.add_usage
+        self.account.policy = policy
+
+    # Connections.
+
+    def origin(self, peer: tuple[str, int] | None, **tls: str) -> Origin:
+        """Whose connection it is, from the socket's ``peer`` name."""
+        address = (canonical(peer[0].partition("%")[0]) if peer else None) or "::"
+        port = peer[1] if peer else 0
+        return Origin(address, port, self.forwarders.trusts(address), **tls)
+
+    def connected(self, guest: Guest, origin: Origin) -> Verdict | None:
+        """Count a connection; the verdict on one that is too many."""
+        self.clients.add(guest)
+        if len(self.clients) > self.limits.connections:
+            return refusal("too_many_connections")
+        if origin.trusted:
+            return None
+        self._by_client[origin.address] += 1
+        if self._by_client[origin.address] > self.limits.connections_per_client:
+            return refusal("too_many_connections")
+        return self.policy.guard.connected(origin.address, self.clock() + self.epoch)
+
+    def disconnected(self, guest: Guest, origin: Origin) -> None:
+        """A connection has ended."""
+        self.clients.discard(guest)
+        if origin.trusted:
+            return
+        left = self._by_client[origin.address] - 1
+        if left > 0:
+            self._by_client[origin.address] = left
+        else:
+            del self._by_client[origin.address]
+
+    def body_deadline(self, exchange: Exchange) -> float:
+        """When the next piece of a body must be here: soon, and fast enough on the whole."""
+        timeout, rate = self.timeouts.body, self.limits.body_rate
+        soon = self.tick + timeout
+        if not rate:
+            return soon
+        return min(soon, exchange.started + timeout + _BODY_GRACE + exchange.request_size / rate)
+
+    # Requests.
 
     def new_request_id(self) -> str:
         """An id no other request of any worker has."""
         self._requests += 1
         return f"{self._name}-{self._requests:x}"
 
-    def key_of(self, read: Mapping[bytes, bytes]) -> str:
-        """Keyed hash of the API key among the headers ``read``, "" without one."""
-        for name in self._key_headers:
-            if name in read:
-                return self._hash_key(read[name])
-        return ""
+    def request(self, exchange: Exchange, head: Head, origin: Origin) -> Request:
+        """What the checks see of a request; its target is normalised by that. Raises Refused."""
+        policy, read = self.policy, head.read
+        client, scheme = origin.address, origin.scheme
+        if origin.trusted:
+            listed, chain = read.get(b"x-forwarded-for", b""), read.get(b"forwarded", b"")
+            client = self.forwarders.client(client, listed, chain)
+            scheme = self.forwarders.scheme(read.get(b"x-forwarded-proto", b""), chain, listed) or scheme
+            exchange.request_id = _request_id(read.get(b"x-request-id", b"")) or exchange.request_id
+        head.target = policy.target(head)
+        path, query = split_target(head.target)
+        return Request(
+            client,
+            head.method,
+            path,
+            query,
+            read.get(b"host", b"").decode("ascii").lower(),
+            {key: text(read[name], most) for name, key, most in policy.wanted() if name in read},
+            policy.key_of(read),
+            policy.session_of(read),
+            origin.ja4,
+            scheme,
+        )
+
+    def trace(self, exchange: Exchange, read: Mapping[bytes, bytes]) -> bytes:
+        """The W3C traceparent for the backend: the client's trace goes on, or one begins."""
+        given = read.get(b"traceparent")
+        if not given:
+            bits = f"{getrandbits(192) | _ONES:048x}"
+            exchange.trace_id = bits[:32]
+            return f"00-{bits[:32]}-{bits[32:]}-01".encode()
+        received = read_traceparent(given)
+        trace = new_traceparent(received, getrandbits(192))
+        exchange.trace_id = trace.trace_id
+        if received is not None and b"tracestate" in read:
+            return trace.header() + b"\r\ntracestate: " + read[b"tracestate"]
+        return trace.header()
+
+    def read_call(self, endpoint: Endpoint, head: Head, body: bytes, *, whole: bool) -> Call:
+        """What the body of a model call says."""
+        encoding = head.read.get(b"content-encoding", b"")
+        return self.policy.read_call(endpoint, encoding, body, whole=whole, size=max(0, head.length))
+
+    def answer_reader(self, call: Call, head: AnswerHead) -> AnswerReader:
+        """A reader of the answer to a model call."""
+        return self.policy.answer_reader(call, head)
+
+    def admit(self) -> None:
+        """Give free places at backends to those who wait for them."""
+        self.balancer.tick(self.clock())
+
+    # Answers.
 
     def refused(self, verdict: Verdict) -> None:
         """Count a refusal by its reason: what the protocol calls wrong, or the check that objected."""
         phase, _, rule = verdict.rule.partition("/")
         count("deepmoat_edge_refused_total", reason=rule if phase == "http" else phase)
 
-    def record(self, exchange: Exchange, client: str, verdict: Verdict) -> None:
+    def refused_answer(self, exchange: Exchange, verdict: Verdict) -> Answer:
+        """The answer to a request that did not pass."""
+        page = b""
+        if verdict.decision == "challenge" and exchange.request is not None:
+            page = self.policy.guard.page(exchange.request, self.clock() + self.epoch)
+        return refused_answer(verdict, exchange.request_id, exchange.endpoint, page)
+
+    def record(self, exchange: Exchange, origin: Origin, verdict: Verdict) -> None:
         """Write down what became of ``exchange``."""
-        self._tally[verdict.decision] += 1
-        now = self.clock()
-        if verdict.decision != "pass":
-            request = exchange.request
-            host = request.host if request else ""
-            phase = verdict.rule.partition("/")[0]
-            if not self.refusals.add(client, phase, verdict.decision, verdict.rule, host):
-                return
-        took = now - exchange.started
-        self._add("access", self._access(exchange, client, verdict, took))
-        if exchange.call is not None:
-            self._add("llm", self._llm(exchange, client, verdict, took))
-
-    def settle(self, now: float) -> None:
-        """Hand the sums of the last second on; ``now`` in seconds since 1970."""
-        for record in self.refusals.take(now):
-            self._add("ddos", record)
-        tally, self._tally = self._tally, Counter()
-        for decision, requests in tally.items():
-            count("deepmoat_edge_requests_total", requests, verdict=decision)
-
-    def _add(self, logstore: str, record: msgspec.Struct) -> None:
-        if not self.journal.add(logstore, record):
-            drop("edge", "journal_full")
-
-    def _access(self, exchange: Exchange, client: str, verdict: Verdict, took: float) -> AccessRecord:
-        request, head, call = exchange.request, exchange.head, exchange.call
-        if request is None or head is None:
-            request, head = _UNREAD, _NO_HEAD
-        return AccessRecord(
-            exchange.started + self.epoch,
-            client,
-            request.method,
-            request.host,
-            request.path,
-            request.query,
-            exchange.status,
-            "http",
-            head.version,
-            took,
-            exchange.request_id,
-            verdict.decision,
-            exchange.request_size,
-            exchange.answer_size,
-            request.headers.get("user-agent", ""),
-            text(head.read[b"referer"]) if b"referer" in head.read else "",
-            exchange.backend,
-            exchange.upstream_status,
-            exchange.upstream_at and exchange.upstream_at - exchange.started,
-            call.user if call else "",
-            request.key_hash,
-            verdict.rule,
-            {"error": exchange.error} if exchange.error else {},
-        )
-
-    def _llm(self, exchange: Exchange, client: str, verdict: Verdict, took: float) -> LlmRecord:
-        call, request = exchange.call, exchange.request
-        assert call is not None and request is not None  # noqa: S101, PT018 - a call was read from a request
-        usage = exchange.answer.usage() if exchange.answer else _NO_USAGE
-        first = exchange.first_byte_at
-        return LlmRecord(
-            time=exchange.started + self.epoch,
-            client_address=client,
-            http_request_method=request.method,
-            server_address=request.host,
-            url_path=request.path,
-            url_query=request.query,
-            http_response_status_code=exchange.status,
-            gen_ai_provider_name=call.endpoint.provider,
-            gen_ai_operation_name=call.endpoint.operation,
-            gen_ai_request_model=call.model,
-            gen_ai_response_model=usage.model,
-            gen_ai_usage_input_tokens=usage.input_tokens,
-            gen_ai_usage_output_tokens=usage.output_tokens,
-            gen_ai_response_finish_reason=usage.finish_reason,
-            gen_ai_conversation_id=call.conversation,
-            streamed=int(call.streamed),
-            duration=took,
-            time_to_first_token=first and first - exchange.started,
-            upstream_address=exchange.backend,
-            request_id=exchange.request_id,
-            user_name=call.user,
-            key_hash=request.key_hash,
-            verdict=verdict.decision,
-            verdict_rule=verdict.rule,
-            attributes=_remarks(exchange, call, usage),
-        )
+        self.account.record(exchange, origin, verdict, self.clock(), self.epoch)
 
 
-def _remarks(exchange: Exchange, call: Call, usage: Usage) -> dict[str, str]:
-    """What a reader of the numbers ought to know about them."""
-    remarks = {} if call.readable else {"request": "unreadable"}
-    if exchange.error:
-        remarks["error"] = exchange.error
-    if not usage.known:
-        remarks["usage"] = "absent"
-    return remarks
+def _request_id(given: bytes) -> str:
+    """A forwarder's request id, if it is one: up to 128 visible ASCII characters."""
+    word = given.decode("ascii", "replace")
+    return word if word.isascii() and word.isprintable() and " " not in word and len(word) <= 128 else ""

@@ -1,0 +1,1 @@
+"""Backends: names looked up again, connections made, health asked for."""

@@ -1,0 +1,1 @@
+"""Ways to choose a backend, one file each: ``balance`` of a pool names the file."""

@@ -1,0 +1,73 @@
+"""How many tokens a text is, where nobody says so: by its characters, without a vocabulary.
+
+In hundredths of a token a character: letters and spaces of ASCII 21; digits, punctuation and line ends 50;
+the two-byte letters of UTF-8 (accents, Cyrillic, Greek, Arabic, Hebrew) 40; the three-byte ones (Chinese,
+Japanese, Korean, Thai, the scripts of India) 85; all others (emoji) 200. Fitted to the tokenizers
+cl100k_base and o200k_base of OpenAI on seventeen texts. The error there: English prose, source code and
+markup within 15 %; Chinese, Japanese and Korean within 30 % and between the two tokenizers, which
+themselves differ by 60 %; tables of numbers and base64 up to 35 % too few; other languages up to twice too
+many for the newer and a third too few for the older one. Good enough to bound what is spent, not to write a
+bill.
+"""
+
+_LETTER, _MARK, _TWO, _THREE, _FOUR = 21, 50, 40, 85, 200
+_MARKS = bytes(b for b in range(128) if not (chr(b).isalpha() or chr(b) == " "))
+_LEADS_2, _LEADS_3, _LEADS_4 = bytes(range(0xC0, 0xE0)), bytes(range(0xE0, 0xF0)), bytes(range(0xF0, 0xF8))
+_HIGH = bytes(range(0x80, 0x100))
+_PIECE, _PIECES, _LONG = 256, 16, 16_384
+_IMAGE, _IMAGE_BYTES = 100_000, 150_000
+
+
+def weight(text: bytes) -> int:
+    """Hundredths of tokens in ``text`` (UTF-8); the weight of a whole is the sum of those of its parts.
+
+    >>> weight("The moat is deep.".encode()), weight("护城河".encode())
+    (386, 255)
+    """
+    size = len(text)
+    marks = size - len(text.translate(None, _MARKS))
+    if text.isascii():
+        return _LETTER * (size - marks) + _MARK * marks
+    ascii_size = len(text.translate(None, _HIGH))
+    two = size - len(text.translate(None, _LEADS_2))
+    three = size - len(text.translate(None, _LEADS_3))
+    four = size - len(text.translate(None, _LEADS_4))
+    return _LETTER * (ascii_size - marks) + _MARK * marks + _TWO * two + _THREE * three + _FOUR * four
+
+
+def tokens_in_body(body: bytes | bytearray, size: int = 0) -> int:
+    """Tokens in the body of a request, its field names counted as what stands between messages.
+
+    Only its middle is looked at, of one of more than 16 KiB 16 pieces: it takes 1 to 10 µs. Pieces of base64
+    are taken for images, 1,000 tokens for each 150,000 bytes or part of them. ``size`` is how long the body
+    is when ``body`` is only its beginning.
+
+    >>> tokens_in_body(b'{"model":"m","messages":[{"role":"user","content":"How deep is a moat?"}]}')
+    24
+    """
+    length = len(body)
+    if size < length:
+        size = length
+    if length > _LONG:
+        return _of_long(body, size)
+    middle = (length - _PIECE) >> 1
+    if middle > 0:
+        return -(-_escaped(bytes(body[middle : middle + _PIECE])) * size // (_PIECE * 100))
+    return -(-_escaped(bytes(body)) * size // (length * 100)) if length else 0
+
+
+def _of_long(body: bytes | bytearray, size: int) -> int:
+    step = len(body) // _PIECES
+    sample = [bytes(body[at : at + _PIECE]) for at in range(0, step * _PIECES, step)]
+    words = [piece for piece in sample if not piece.translate(None, b"+/=\\").isalnum()]
+    images = size * (_PIECES - len(words)) // _PIECES
+    hundredths = _escaped(b"".join(words)) * size // (_PIECES * _PIECE)
+    return -(-(hundredths + -(-images // _IMAGE_BYTES) * _IMAGE) // 100)
+
+
+def _escaped(text: bytes) -> int:
+    """The weight of JSON, in which one character may be written as six."""
+    escapes = text.count(b"\\u")
+    if not escapes:
+        return weight(text)
+    return max(weight(text) + escapes * (_THREE - 2 * _LETTER - 4 * _MARK), 0)

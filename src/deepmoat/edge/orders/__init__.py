@@ -1,0 +1,1 @@
+"""Orders: the actions in force, read from the file core left and from its socket."""

@@ -1,0 +1,1 @@
+"""TLS towards clients and towards backends: which certificate, which checks."""
