@@ -191,6 +191,31 @@ async def test_an_action_is_ordered_listed_and_ended_by_hand(rig: Rig) -> None:
     assert actions == ["block", "unblock"]
 
 
+async def test_an_order_may_name_fields_and_a_kind(rig: Rig) -> None:
+    good = {
+        "targets": [{"client_country": "nl", "url_path": "/login"}, {"client_address": "203.0.113.0/24"}],
+        "kind": "challenge",
+        "minutes": 5,
+    }
+    bad: list[tuple[dict[str, object], str]] = [
+        ({"targets": [{"client_contry": "NL"}]}, "did you mean 'client_country'"),
+        ({"targets": [{}]}, "an empty target"),
+        ({"targets": [{"client_address": "192.0.2.0/24"}]}, "192.0.2.99"),
+        ({"targets": [{"url_path": "/"}], "kind": "destroy"}, "kind"),
+        ({"targets": [{"url_path": "/"}], "minutes": 0}, "an end"),
+        ({}, "wants an address"),
+    ]
+    async with rig.client("admin") as client:
+        made = await client.post("/api/actions", json=good)
+        refused = [(await client.post("/api/actions", json=body), said) for body, said in bad]
+    assert made.status_code == 201 and made.json()["kind"] == "challenge"
+    assert made.json()["targets"][0] == [["client_country", "NL"], ["url_path", "/login"]]
+    for answer, said in refused:
+        assert answer.status_code == 400 and said in answer.text
+    acted = [json.loads(line)["event_action"] for _, line in rig.committer.taken]
+    assert acted == ["challenge"]
+
+
 async def test_health_says_why_it_is_not_ready(rig: Rig) -> None:
     async with rig.client() as client:
         assert (await client.get("/readyz")).json() == {"ready": True, "reasons": []}

@@ -12,7 +12,7 @@ from deepmoat.kit.settings import load
 from deepmoat.model import Action, Incident, Severity
 from deepmoat.respond.playbooks.block_clients import candidates, order
 from deepmoat.respond.settings import LOOPBACK, Allowed, RespondSettings, single
-from deepmoat.respond.targets import by_hand, clients
+from deepmoat.respond.targets import by_hand, clients, spared
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = RespondSettings(allow=(*LOOPBACK, "10.0.0.0/8", "2001:db8:a::/48", "::ffff:198.51.100.0/120"))
@@ -186,6 +186,59 @@ BY_HAND = [
     (["192.0.2.1"], float("inf"), "an address and an end"),
     (["192.0.2.1"], 20_000, "an address and an end"),
 ]
+
+
+TARGETS = [
+    ({"client_country": "nl", "url_path": "/login"}, (("client_country", "NL"), ("url_path", "/login"))),
+    ({"client_address": "203.0.113.9/24"}, (("client_address", "203.0.113.0/24"),)),
+    ({"client_address": "::ffff:203.0.113.0/120"}, (("client_address", "203.0.113.0/24"),)),
+    ({"client_address": "::ffff:203.0.113.7"}, (("client_address", "203.0.113.7"),)),
+    ({"client_asn": "AS64496"}, (("client_asn", "64496"),)),
+    ({"server_address": "Shop.Example"}, (("server_address", "shop.example"),)),
+    ({"http_request_method": "post"}, (("http_request_method", "POST"),)),
+    ({"key_hash": "0123456789abcdef"}, (("key_hash", "0123456789abcdef"),)),
+    ({"user_agent_original": "bad bot/1.0"}, (("user_agent_original", "bad bot/1.0"),)),
+    ({}, "an empty target would be every request"),
+    ({"client_adress": "203.0.113.7"}, "did you mean 'client_address'"),
+    ({"xyz": "1"}, "known: client_address, client_country"),
+    ({"client_address": "10.0.0.0/7"}, "allow-list: 10.0.0.0/8"),
+    ({"client_address": "10.9.9.9", "url_path": "/"}, "10.9.9.9 is on the allow-list"),
+    ({"client_address": "::ffff:10.0.0.0/104"}, "allow-list: 10.0.0.0/8"),
+    ({"client_address": "2001:db8::/32"}, "allow-list: 2001:db8:a::/48"),
+    ({"client_address": "0.0.0.0/0"}, "is no network"),
+    ({"client_address": "203.0.113.0/33"}, "is no network"),
+    ({"client_address": ""}, "is not one address"),
+    ({"client_country": "Netherlands"}, "is no client_country"),
+    ({"client_asn": "0"}, "is no client_asn"),
+    ({"url_path": "/a?b=c"}, "is no url_path"),
+    ({"url_path": "/" + "a" * 3000}, "is no url_path"),
+    ({"key_hash": "sk-secret"}, "is no key_hash"),
+    ({"user_agent_original": "a\nb"}, "is no user_agent_original"),
+    ({"session": ""}, "is no session"),
+]
+
+
+def test_what_a_person_may_aim_at_and_how_it_is_spelled() -> None:
+    done = 0
+    for wanted, expected in TARGETS:
+        if isinstance(expected, str):
+            with pytest.raises(QueryError) as refused:
+                by_hand([wanted], "anna", "why", NOW, 5, ALLOWED)
+            assert expected in str(refused.value), wanted
+        else:
+            assert by_hand([wanted], "anna", "why", NOW, 5, ALLOWED).targets == (expected,)
+        done += 1
+    assert done == len(TARGETS) == 26
+
+
+def test_an_order_by_hand_may_limit_or_challenge_and_the_allow_list_may_grow_under_it() -> None:
+    wanted = ["192.0.2.1", {"client_address": "203.0.113.0/24", "url_path": "/x"}]
+    action = by_hand(wanted, "anna", "why", NOW, 5, ALLOWED, "challenge")
+    assert action.kind == "challenge" and len(action.targets) == 2
+    assert action.id != by_hand(wanted, "anna", "why", NOW, 5, ALLOWED).id
+    left = spared(action, Allowed(("203.0.113.128/25",)))
+    assert left is not None and left.targets == ((("client_address", "192.0.2.1"),),)
+    assert spared(action, ALLOWED) is action
 
 
 def test_orders_by_hand_obey_the_same_rules() -> None:

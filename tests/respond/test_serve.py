@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from deepmoat.edge.guard.actions import InForce
 from deepmoat.kit.errors import ConfigError
 from deepmoat.model import Action
 from deepmoat.respond.enforce.edge import Orders, decode, encode, next_version
@@ -48,6 +50,12 @@ async def running(folder: Path, stuck: float = 10.0) -> AsyncIterator[ActionServ
 
 async def line(reader: asyncio.StreamReader) -> Orders:
     return decode(await asyncio.wait_for(reader.readuntil(b"\n"), 5))
+
+
+async def whole(reader: asyncio.StreamReader, known: InForce, version: int) -> None:
+    """Read until ``known`` knows ``version``."""
+    while known.version < version:
+        assert known.take(await asyncio.wait_for(reader.readuntil(b"\n"), 5)) == "ok"
 
 
 async def connect(server: ActionServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -102,12 +110,115 @@ def test_a_client_that_never_reads_holds_up_nobody_and_is_cut_off(tmp_path: Path
             stuck.transport.pause_reading()  # type: ignore[attr-defined]
             reader, writer = await connect(server)
             assert (await line(reader)).actions == ()
+            known = InForce()
             for n in range(5):
                 server.publish([action(f"A{n}", targets=20_000)])
-                assert (await line(reader)).actions[0].id == f"A{n}"
+                await whole(reader, known, server.orders.version)
+                assert list(known._book.orders) == [f"A{n}"]
             await until(lambda: server.clients == 1)
             writer.close()
             stuck.close()
+
+    run(test)
+
+
+def test_of_a_large_state_only_what_changed_is_told(tmp_path: Path) -> None:
+    async def test() -> None:
+        many, known = [action(f"A{n}", targets=5_000) for n in range(4)], InForce()
+        now = datetime.now(UTC).timestamp() + 1
+        async with running(tmp_path / "run") as server:
+            server.publish(many)
+            reader, writer = await connect(server)
+            await whole(reader, known, server.orders.version)
+            assert known.in_force(now) == 20_000
+            grown = msgspec.structs.replace(many[1], targets=(*many[1].targets, (("url_path", "/x"),)))
+            server.publish([many[0], grown, *many[2:]])
+            change = await asyncio.wait_for(reader.readuntil(b"\n"), 5)
+            assert len(change) < 200 and known.take(change) == "ok"
+            assert known.in_force(now) == 20_001
+            server.publish([many[0], grown, many[3], action("B")])
+            change = await asyncio.wait_for(reader.readuntil(b"\n"), 5)
+            assert b'"removed":["A2"]' in change and len(change) < 400
+            later, another = await connect(server)
+            fresh = InForce()
+            await whole(later, fresh, server.orders.version)
+            assert fresh.in_force(now) == 15_002
+            server.publish([action("B")])
+            assert len((await line(later)).actions) == 1  # few enough for one line
+            writer.close()
+            another.close()
+
+    run(test)
+
+
+def test_what_was_pushed_is_in_the_files_for_an_edge_that_starts_alone(tmp_path: Path) -> None:
+    async def test() -> None:
+        now = datetime.now(UTC).timestamp() + 1
+
+        def restored() -> InForce:
+            known = InForce()
+            delta = server.delta.read_bytes() if server.delta.exists() else b""
+            with server.snapshot.open("rb") as snapshot:
+                known.restore(snapshot, delta)
+            return known
+
+        async with running(tmp_path / "run") as server:
+            many = [action(f"A{n}", targets=2_000) for n in range(3)]
+            server.publish(many)
+            await until(lambda: server._written == server.orders.version)
+            size = server.snapshot.stat().st_size
+            for n in range(5):
+                server.publish([*many, *(action(f"B{i}") for i in range(n + 1))])
+                await until(lambda: server._written == server.orders.version)
+                assert restored().version == server.orders.version
+                assert restored().in_force(now) == 6_001 + n
+            assert server.snapshot.stat().st_size == size and 0 < server.delta.stat().st_size < 5_000
+            version = server.orders.version
+        again = ActionServer(tmp_path / "run")
+        assert again.orders.version == version
+
+    run(test)
+
+
+def test_a_client_that_fell_far_behind_gets_everything_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepmoat.respond.serve._MOST_REMEMBERED", 2_000)
+    monkeypatch.setattr("deepmoat.respond.serve._MOST_CHANGED", 2_500)
+
+    async def test() -> None:
+        now = datetime.now(UTC).timestamp() + 1
+        async with running(tmp_path / "run") as server:
+            base, known = action("A", targets=1_200), InForce()
+            server.publish([base])
+            reader, writer = await connect(server)
+            await whole(reader, known, server.orders.version)
+            for n in range(50):  # without a chance to read in between
+                server.publish([base, *(action(f"B{i}") for i in range(n + 1))])
+            await whole(reader, known, server.orders.version)
+            assert known.in_force(now) == 1_250
+            server.publish([base, action("C", targets=2_600)])  # too much to tell as a change
+            await whole(reader, known, server.orders.version)
+            assert known.in_force(now) == 3_800
+            writer.close()
+
+    run(test)
+
+
+def test_edges_are_told_whom_nothing_may_hit(tmp_path: Path) -> None:
+    async def test() -> None:
+        server, ready = ActionServer(tmp_path / "run", allow=["10.0.0.0/8"]), asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(server.serve(ready))
+            await asyncio.wait_for(ready.wait(), 5)
+            for targets in (1, 3_000):
+                server.publish([action(targets=targets)])
+                reader, writer = await connect(server)
+                known = InForce()
+                await whole(reader, known, server.orders.version)
+                assert known._book.spares("10.1.2.3") and not known._book.spares("192.0.2.1")
+                writer.close()
+            task.cancel()
 
     run(test)
 

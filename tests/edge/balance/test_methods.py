@@ -61,6 +61,25 @@ def test_who_was_passed_over_is_not_owed_its_turns() -> None:
     assert shares(pool, 20) == {"a": 10, "b": 10}
 
 
+def test_who_was_passed_over_behind_another_that_is_full_is_not_owed_its_turns_either() -> None:
+    pool = balancer_of(pool_of("a:1:1", "b:1:1", "c")).pools[0]
+    held = {found.host: found for found in (got(pool) for _ in range(3))}
+    for _ in range(100):
+        assert one(pool) == "c"
+    pool.done(held["b"], "ok", 0.0)
+    assert shares(pool, 20)["b"] in (10, 11)  # one at once, and then its share
+
+
+def test_with_least_requests_who_was_busy_is_not_owed_the_turns_of_that_time() -> None:
+    pool = balancer_of(pool_of("a", "b", balance="least_requests")).pools[0]
+    held = got(pool)
+    other = {"a": "b", "b": "a"}[held.host]
+    for _ in range(100):
+        assert one(pool) == other
+    pool.done(held, "ok", 0.0)
+    assert shares(pool, 20)[held.host] in (10, 11)
+
+
 def test_least_requests_asks_the_one_with_the_fewest_in_flight_for_its_weight() -> None:
     balancer = balancer_of(pool_of("a:1", "b:3", balance="least_requests"))
     pool = balancer.pools[0]

@@ -175,6 +175,20 @@ def test_a_worker_that_leaves_its_queue_no_longer_holds_places_free() -> None:
     assert isinstance(ask(two.pools[0]), Backend)
 
 
+def test_places_at_a_backend_that_a_worker_does_not_use_are_not_held_free_for_it() -> None:
+    buffer = bytearray(InFlight.size(2))
+    one_, two = (balancer_of(pool_of("a:1:2", "b:1:1"), flights=InFlight(buffer, 2, n)) for n in range(2))
+    for b in (backend(one_, "a"), backend(two, "b")):
+        b.probed(False, 0.0)
+        b.probed(False, 0.0)
+    got(one_.pools[0])
+    assert ask(one_.pools[0]) == "queued"  # for b alone
+    assert [got(two.pools[0]).host for _ in range(2)] == ["a", "a"]
+    backend(one_, "a").probed(True, 1.0)  # now for a too
+    assert two.pools[0].done(backend(two, "a"), "ok", 1.0) is False
+    assert ask(two.pools[0], now=1.0) == "queued"
+
+
 class TwoWorkers:
     """Two workers with a limit each backend, and what all their clients hold."""
 

@@ -54,3 +54,4 @@ def test_other_encodings_are_named() -> None:
     assert [inflate(e, b"x", 10) for e in (b"br", b"zstd", b"gzip, gzip")] == ["compressed"] * 3
     assert inflate(b"", b"x", 10) == inflate(b" Identity ", b"x", 10) == b"x"
     assert inflate(b"", b"x" * 11, 10) == "compressed_too_large"
+    assert inflate(b"identity", b"x" * 11, 10, whole=False) == b"x" * 10

@@ -4,7 +4,7 @@ Core tells them in lines of JSON, with versions:
 
 - ``{"version": N, "actions": [Action, …], "allow": [network, …]}``: all there are, where they are few;
 - ``{"begin": N, "allow": […]}``, ``{"part": N, "actions": […]}`` …, ``{"end": N, "targets": n}``: all, in
-  pieces. One action may come in several parts, each with some of the ``n`` targets. It takes effect at the end;
+  pieces. One action may come in several parts, each with some of the ``n`` targets. At the end it holds;
 - ``{"from": M, "version": N, "added": [Action, …], "gained": [[id, targets], …], "lost": [[id, targets], …],
   "ends": [[id, end], …], "removed": [id, …]}``: what became of version M. One that does not fit is a gap.
 
@@ -258,6 +258,8 @@ def _decoded(line: bytes) -> _Message:
         raise PeerError(f"not a list of actions: {exc}", where=_COMPONENT) from exc
     if message.actions is None and message.begin is message.end is message.since is None:
         raise PeerError("a message without a meaning", where=_COMPONENT)
+    if message.since is not None and message.version is None:
+        raise PeerError("no version", where=_COMPONENT)
     return message
 
 

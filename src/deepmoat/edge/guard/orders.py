@@ -23,8 +23,8 @@ from deepmoat.model import Action, Request, Target, Verdict
 _SHARDS, _MASK = 256, 255
 _ADDRESS = "client_address"
 _DEAD = float("-inf")
-_ODD = re.compile(r"[^0-9a-f:]|(?:^|:)0(?:[0-9a-f]|:|$)|:::|::.*::")
-"""What canonical IPv6 text never has: RFC 5952, but for a zero group that stands alone."""
+_ODD = re.compile(r"[^0-9a-f:]|^::ffff:|(?:^|:)0(?:[0-9a-f]|:|$)|:::|::.*::")
+"""What canonical text has never (RFC 5952), or for IPv4 in IPv6, or for a zero group that stands alone."""
 _FULL = 7
 _SWEEP_FROM = 4_096
 _RANK = {"limit": 0, "challenge": 1, "block": 2}

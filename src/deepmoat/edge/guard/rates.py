@@ -87,7 +87,7 @@ class RateRule:
             return None
         key = self._key(request)
         current, before, until = self._counters.amounts(key, now)
-        most = self._limit * (1 - 1e-9)  # at the limit is over: nothing more fits
+        most = self._limit - 1  # at the limit is over: not one byte more fits
         wait = until - now if until > now else self._counters.wait(current, before, most, now)
         return self._refuse(request, key, wait, now) if wait else None
 

@@ -28,7 +28,7 @@ def inflate(encoding: bytes, data: bytes, most: int, *, whole: bool = True) -> b
     """
     encoding = encoding.strip().lower()
     if encoding in _PLAIN:
-        return data if len(data) <= most else "compressed_too_large"
+        return data[:most] if len(data) <= most or not whole else "compressed_too_large"
     inflater = Inflater(encoding, most)
     opened = inflater.feed(data)
     if inflater.closed == "compressed_too_large" and not whole:

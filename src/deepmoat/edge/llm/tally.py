@@ -232,13 +232,13 @@ class Tally:
             self._blocks(event.output)
         if (block := event.content_block or event.item) is not None:
             self._tool(block.name)
-        if event.metadata is not None:
-            self._count_gemini(event.metadata)
         self._ending(event)
 
     def _ending(self, event: Event) -> None:
         if event.prompt_eval_count is not None or event.eval_count is not None:
             self.counted(_number(event.prompt_eval_count), _number(event.eval_count))
+        if event.metadata is not None:
+            self._count_gemini(event.metadata)
         reason = event.stop_reason or event.done_reason
         if not reason and event.status in _ENDS:
             reason = event.status
