@@ -1,37 +1,39 @@
 """What a request costs through the edge, nginx and HAProxy: same backend, same clients, one interleaved run.
 
-    .venv/bin/python bench/edge.py [--json] [--rounds 5] [--requests 20000] [--only plain,full] [--profile full]
+    .venv/bin/python bench/edge.py [--json] [--rounds 5] [--requests 20000] [--only plain,full]
+    .venv/bin/python bench/edge.py --profile full
 
-Rounds of the proxies alternate, so that a busy machine is busy for all of them, and the first warms up. What
-is compared is CPU time of all processes of a proxy (/proc/<pid>/stat), never the wall clock; ratios are
-those of sums over the rounds, ``…_us`` medians in microseconds. Each proxy has one process with one thread. The
-proxies run on one core, clients and backend on another. ``…_cpu_ratio`` is the edge to nginx, with ``_haproxy`` the
-edge to HAProxy.
+Rounds of the proxies alternate, so that a busy machine is busy for all of them, and the first warms up.
+What is compared is CPU time of all processes of a proxy (/proc/<pid>/stat), never the wall clock; ratios
+are those of sums over the rounds, ``…_us`` medians in microseconds. Each proxy has one process with one
+thread. The proxies run on one core, clients and backend on another. ``…_cpu_ratio`` is the edge to nginx,
+``…_cpu_ratio_haproxy`` the edge to HAProxy. An interpreter runs from a cold cache on a machine that has
+other work, and nginx hardly does: for figures to compare with others, leave the machine alone.
 
 - ``plain``: a POST of 0.7 KB over 32 kept-alive connections, answered with a small JSON object. nginx and
   HAProxy write a line of JSON each to a file, which may be lost with the machine; the edge writes its
   ``access`` record and makes it durable. It has no cheaper mode.
-- ``full``: the same to a chat endpoint, through an edge with 1,000 addresses blocked, limits for clients and
-  keys, and a budget. It reads the call and the tokens of its answer and writes an ``llm`` record too; nginx
-  and HAProxy do what they do for ``plain``.
+- ``full``: the same to a chat endpoint, through an edge with 1,000 addresses blocked, limits for clients
+  and keys, and a budget. It reads the call and the tokens of its answer and writes an ``llm`` record too,
+  with the texts; nginx and HAProxy do what they do for ``plain``.
 - ``sse``: 50 streams of small chat events, one each 10 ms, unbuffered; for each event. The edge reads each.
 - ``idle``: memory (Pss) that a fresh process gains by 1,000 open streams that say nothing, in MB.
 - ``latency``: median of one request every 2 ms, less that of the backend asked directly, in microseconds.
-- ``tls``: ``tls_request`` is ``plain`` over TLS 1.3; ``tls_handshake`` a new connection with a full handshake (ECDSA
-  P-256, none resumed) and one request on it.
+- ``tls``: ``tls_request`` is ``plain`` over TLS 1.3; ``tls_handshake`` a new connection with a full handshake
+  (ECDSA P-256) and one request on it; all three hand out tickets, and no client resumes.
 
-A proxy that is not installed is left out. ``--profile`` runs only the edge, under cProfile, and prints where its
-time goes.
+Figures without a proxy's name are the edge's. A proxy that is not installed is left out. ``--profile`` runs
+only the edge, under cProfile, and prints where its time goes.
 """
 
 import argparse
 import json
+import os
 import pstats
 import statistics
 import sys
 import tempfile
 import time
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +82,9 @@ class Bench:
         every: dict[str, Measure] = {
             "plain": lambda p: spent(p, asked, load.ask(p.plain, load.PLAIN, CONNECTIONS, asked)),
             "full": lambda p: spent(p, asked, load.ask(p.plain, load.CHAT, CONNECTIONS, asked)),
-            "sse": lambda p: spent(p, STREAMS * load.EVENTS, load.ask(p.plain, load.STREAM, STREAMS, STREAMS)),
+            "sse": lambda p: spent(
+                p, STREAMS * load.EVENTS, load.ask(p.plain, load.STREAM, STREAMS, STREAMS)
+            ),
         }
         chosen = {kind: measure for kind, measure in every.items() if kind in self.only}
         context = self.context
@@ -206,7 +210,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=20_000, help="of each round, kind and proxy")
-    parser.add_argument("--only", type=_kinds, default=list(KINDS), help="comma-separated: " + ", ".join(KINDS))
+    parser.add_argument(
+        "--only", type=_kinds, default=list(KINDS), help="comma-separated: " + ", ".join(KINDS)
+    )
     parser.add_argument("--profile", choices=("plain", "full", "sse", "tls"))
     options = parser.parse_args()
     os.sched_setaffinity(0, proxies.BESIDE)

@@ -10,7 +10,7 @@ import ssl
 import sys
 import time
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import uvloop
@@ -22,8 +22,9 @@ PLAIN, CHAT, STREAM, IDLE = (
     "/v1/idle/chat/completions",
 )
 EVENTS, PACE = 200, 0.01
-_PROMPT = "Tell me, in a few plain words, what a moat is for and how deep it ought to be. " * 7
-_BODY = json.dumps({"model": "m-1", "messages": [{"role": "user", "content": _PROMPT}]}).encode()
+_PROMPT = "Tell me, in a few plain words, what a moat is for and how deep it ought to be. " * 8
+_SIZES = range(500, 621)
+"""Letters of the prompt: no request is quite like the one before it."""
 _USAGE = {"prompt_tokens": 120, "completion_tokens": 40, "total_tokens": 160}
 _MESSAGE = {"role": "assistant", "content": "Deep enough. " * 12}
 _CHOICE = {"index": 0, "message": _MESSAGE, "finish_reason": "stop"}
@@ -39,7 +40,7 @@ _ANSWERED = (
 )
 _STREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
-_ASKED_END, _ANSWER_END = _BODY[-12:], _ANSWER[-12:]
+_ASKED_END, _ANSWER_END = b'"}]}', _ANSWER[-12:]
 _WARM = 50
 
 
@@ -93,14 +94,18 @@ class Backend(_Protocol):
 class Asker(_Protocol):
     """Sends ``requests``, one after the answer of the other; an answer is over where it ends in ``end``."""
 
-    def __init__(self, request: bytes, requests: int, end: bytes, done: "asyncio.Future[Any]") -> None:
-        self.request, self.left, self.end, self.done = request, requests, end, done
+    def __init__(self, path: str, requests: int, done: "asyncio.Future[Any]") -> None:
+        self.requests, self.left, self.done = _requests(path), requests, done
+        self.end = _LAST_CHUNK if path == STREAM else _ANSWER_END
         self.tail = b""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         if self.left:
-            transport.write(self.request)
+            self.send()
+
+    def send(self) -> None:
+        self.transport.write(self.requests[self.left % len(self.requests)])
 
     def data_received(self, data: bytes) -> None:
         if not self.tail and not data.startswith(b"HTTP/1.1 200 "):
@@ -114,7 +119,7 @@ class Asker(_Protocol):
         self.tail = b""
         self.left -= 1
         if self.left > 0:
-            self.transport.write(self.request)
+            self.send()
             return
         if not self.done.done():
             self.done.set_result(None)
@@ -130,7 +135,7 @@ class _Patient(Asker):
 
     def ask(self) -> "asyncio.Future[Any]":
         self.done = asyncio.get_running_loop().create_future()
-        self.transport.write(self.request)
+        self.send()
         return self.done
 
     def data_received(self, data: bytes) -> None:
@@ -157,14 +162,18 @@ def trusting(certificate: str) -> ssl.SSLContext:
     return context
 
 
-def _request(path: str) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: moat.example\r\nUser-Agent: bench/1\r\nAuthorization: Bearer k-1\r\n"
-    head += f"Accept: */*\r\nContent-Type: application/json\r\nContent-Length: {len(_BODY)}\r\n\r\n"
-    return head.encode() + _BODY
+@cache
+def _requests(path: str) -> tuple[bytes, ...]:
+    return tuple(_request(path, _PROMPT[:size]) for size in _SIZES)
 
 
-def _end(path: str) -> bytes:
-    return _LAST_CHUNK if path == STREAM else _ANSWER_END
+def _request(path: str, prompt: str) -> bytes:
+    body = json.dumps({"model": "m-1", "messages": [{"role": "user", "content": prompt}]}).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: moat.example\r\nUser-Agent: bench/1\r\n"
+        "Authorization: Bearer k-1\r\nAccept: */*\r\nContent-Type: application/json\r\n"
+    )
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def _connect(made: Any, port: int, context: ssl.SSLContext | None) -> Any:
@@ -181,9 +190,9 @@ async def ask(
     """``requests`` over ``connections`` that stay open, each as soon as the one before is answered."""
     loop = asyncio.get_running_loop()
     done = [loop.create_future() for _ in range(connections)]
-    request, share = _request(path), max(1, requests // connections)
+    share = max(1, requests // connections)
     for future in done:
-        await _connect(partial(Asker, request, share, _end(path), future), port, context)
+        await _connect(partial(Asker, path, share, future), port, context)
     await asyncio.gather(*done)
 
 
@@ -201,8 +210,7 @@ async def hold(port: int, streams: int, context: ssl.SSLContext | None, look: An
     """Open ``streams`` that say nothing after their first event; what ``look`` finds then."""
     loop = asyncio.get_running_loop()
     done = [loop.create_future() for _ in range(streams)]
-    request = _request(IDLE)
-    made = [await _connect(partial(_Listener, request, 1, b"", future), port, context) for future in done]
+    made = [await _connect(partial(_Listener, IDLE, 1, future), port, context) for future in done]
     await asyncio.gather(*done)
     await asyncio.sleep(1)
     found = look()
@@ -215,9 +223,8 @@ async def hold(port: int, streams: int, context: ssl.SSLContext | None, look: An
 async def clock(ports: Mapping[str, int], rounds: int, pause: float) -> dict[str, list[float]]:
     """Seconds each answer took, for the ports in turn, one request every ``pause`` seconds."""
     loop = asyncio.get_running_loop()
-    request = _request(PLAIN)
     patient = {
-        name: await _connect(partial(_Patient, request, 0, _ANSWER_END, loop.create_future()), port, None)
+        name: await _connect(partial(_Patient, PLAIN, 0, loop.create_future()), port, None)
         for name, port in ports.items()
     }
     took: dict[str, list[float]] = {name: [] for name in ports}

@@ -1,7 +1,7 @@
-"""The proxies that the bench of the edge compares, each with one process and one thread, in front of one backend.
+"""The proxies that the bench of the edge compares, each one process with one thread, before one backend.
 
-``python edge_proxies.py FOLDER MODEL PLAIN TLS KIND`` runs an edge: KIND is plain, full (with guard) or either with
-``-profile``, which leaves what cProfile saw in FOLDER.
+``python edge_proxies.py FOLDER MODEL PLAIN TLS KIND`` runs an edge: KIND is plain or full (with a guard),
+with ``-profile`` behind it to leave what cProfile saw in FOLDER.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ http {{
 """
 _NGINX_TLS = """listen 127.0.0.1:{tls} ssl backlog=4096;
     ssl_certificate {certificate}; ssl_certificate_key {key};
-    ssl_protocols TLSv1.3; ssl_session_cache off; ssl_session_tickets off;"""
+    ssl_protocols TLSv1.3; ssl_session_cache off;"""
 _HAPROXY = """
 global
   log stdout format raw local0
@@ -88,12 +88,13 @@ frontend clients
   http-request capture req.hdr(user-agent) id 1
   http-request capture req.hdr(referer) id 2
   http-request set-header X-Request-Id %[unique-id]
-  http-request set-header X-Forwarded-Proto http{{,s}}
+  http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
+  http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
   default_backend model
 backend model
   server model 127.0.0.1:{model} pool-max-conn 1024
 """
-_HAPROXY_TLS = "bind 127.0.0.1:{tls} backlog 4096 ssl crt {both} ssl-min-ver TLSv1.3 no-tls-tickets alpn http/1.1"
+_HAPROXY_TLS = "bind 127.0.0.1:{tls} backlog 4096 ssl crt {both} ssl-min-ver TLSv1.3 alpn http/1.1"
 
 
 class Proxy(NamedTuple):
@@ -187,7 +188,9 @@ class Stage:
         pair = self._pair
         offered = tls_text.format(tls=tls, **pair._asdict()) if tls and pair else ""
         conf = folder / f"{name}.conf"
-        conf.write_text(text.format(folder=folder, model=self._model, plain=plain, tls=offered, files=_files()))
+        conf.write_text(
+            text.format(folder=folder, model=self._model, plain=plain, tls=offered, files=_files())
+        )
         if name == "nginx":
             return (program, "-c", str(conf), "-p", str(folder))
         return (program, "-db", "-f", str(conf))
@@ -289,7 +292,9 @@ def _guard(known: Any) -> dict[str, Any]:
         )
     if hasattr(known, "BudgetSettings"):
         wanted["budgets"] = (
-            known.BudgetSettings(name="keys", requests_per_minute=1e9, tokens_per_minute=1e12, tokens_per_day=1e15),
+            known.BudgetSettings(
+                name="keys", requests_per_minute=1e9, tokens_per_minute=1e12, tokens_per_day=1e15
+            ),
         )
     return wanted
 
@@ -301,7 +306,13 @@ def _block(folder: Path) -> None:
     now = datetime.now(UTC)
     targets = tuple((("client_address", f"198.18.{n >> 8}.{n & 255}"),) for n in range(BLOCKED))
     order = Action(
-        id="01BENCH", kind="block", targets=targets, cause="bench", reason="bench", start=now, end=now + timedelta(1)
+        id="01BENCH",
+        kind="block",
+        targets=targets,
+        cause="bench",
+        reason="bench",
+        start=now,
+        end=now + timedelta(1),
     )
     run = folder / "run"
     run.mkdir(mode=0o700)

@@ -148,14 +148,20 @@ class Edge:
 
 
 @asynccontextmanager
-async def running(data: Path, *toys: Toy, **settings: Any) -> AsyncIterator[Edge]:
+async def running(data: Path, *toys: Toy, changes: Any = None, **settings: Any) -> AsyncIterator[Edge]:
     """An edge in front of ``toys``; it and they have stopped when this ends."""
     backends = tuple(BackendSettings(address=toy.address) for toy in toys)
     settings = {"listen": "127.0.0.1:0", "backends": backends, "workers": 1} | settings
     listening = asyncio.get_running_loop().create_future()
     edge = Edge(0, data)
     work = serve(
-        EdgeSettings(**settings), worker=0, data=data, secret=b"s" * 32, stop=edge.stop, listening=listening
+        EdgeSettings(**settings),
+        worker=0,
+        data=data,
+        secret=b"s" * 32,
+        stop=edge.stop,
+        listening=listening,
+        changes=changes,
     )
     edge.task = asyncio.ensure_future(work)
     await asyncio.wait({edge.task, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -209,4 +215,10 @@ class Bench:
 
 @pytest.fixture
 def bench() -> type[Bench]:
+    return Bench
+
+
+@pytest.fixture(scope="session")
+def long_bench() -> type[Bench]:
+    """The same for fixtures that live longer than one test."""
     return Bench

@@ -232,7 +232,7 @@ def test_what_a_person_may_aim_at_and_how_it_is_spelled() -> None:
 
 
 def test_an_order_by_hand_may_limit_or_challenge_and_the_allow_list_may_grow_under_it() -> None:
-    wanted = ["192.0.2.1", {"client_address": "203.0.113.0/24", "url_path": "/x"}]
+    wanted: list[str | dict[str, str]] = ["192.0.2.1", {"client_address": "203.0.113.0/24", "url_path": "/x"}]
     action = by_hand(wanted, "anna", "why", NOW, 5, ALLOWED, "challenge")
     assert action.kind == "challenge" and len(action.targets) == 2
     assert action.id != by_hand(wanted, "anna", "why", NOW, 5, ALLOWED).id

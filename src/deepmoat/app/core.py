@@ -212,7 +212,10 @@ class Core:
             detectors=detectors(self.place.moat.detect),
             incidents=self.incidents,
             actions=self.actions,
-            server=ActionServer(self.place.data / "run"),
+            server=ActionServer(
+                self.place.data / "run",
+                allow=(*self.place.moat.respond.allow, *self.place.moat.edge.trusted_forwarders),
+            ),
             audit=self._auditor(loop),
             never=self.place.moat.edge.trusted_forwarders,
         )

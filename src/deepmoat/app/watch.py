@@ -38,7 +38,7 @@ from deepmoat.respond.impact import DAY
 from deepmoat.respond.playbooks.block_clients import LEAST, Order
 from deepmoat.respond.serve import ActionServer
 from deepmoat.respond.settings import Allowed, RespondSettings
-from deepmoat.respond.targets import by_hand, spared
+from deepmoat.respond.targets import Kind, by_hand, spared
 from deepmoat.store.state.actions import Actions
 from deepmoat.store.state.incidents import Incidents
 
@@ -120,10 +120,16 @@ class Watch:
         self._clerk.shutdown(wait=True)
 
     async def block(
-        self, addresses: Sequence[str], who: str, reason: str, minutes: float, now: datetime
+        self,
+        wanted: Sequence[str | Mapping[str, str]],
+        who: str,
+        reason: str,
+        minutes: float,
+        now: datetime,
+        kind: Kind = "block",
     ) -> Action:
-        """Put a person's order in force. QueryError for an allow-listed address, or what is none."""
-        action = by_hand(addresses, who, reason, now, minutes, self.allowed)
+        """Put a person's order in force. QueryError for an allow-listed address, or what is no target."""
+        action = by_hand(wanted, who, reason, now, minutes, self.allowed, kind)
         await asyncio.to_thread(self.parts.actions.put, action)
         self._publish(_now())
         return action

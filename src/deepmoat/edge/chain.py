@@ -1,13 +1,11 @@
 """The checks a request passes, in order. The first that objects decides."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
-from deepmoat.edge.guard.actions import InForce
 from deepmoat.edge.guard.budgets import Called
 from deepmoat.edge.guard.guard import Guard
-from deepmoat.edge.guard.rate import RateLimit
 from deepmoat.model import Request, Verdict
 
 Check = Callable[[Request, float], Verdict | None]
@@ -52,13 +50,3 @@ def judge_call(request: Request, call: Called, now: float, checks: Checks) -> Ve
         if verdict is not None:
             return verdict
     return PASS
-
-
-def chain(actions: InForce, rates: RateLimit) -> tuple[Check, ...]:
-    """The head's checks for a worker that counts by itself."""
-    return (actions.check, rates.check) if rates.on else (actions.check,)
-
-
-def judge(request: Request, now: float, checks: Iterable[Check]) -> Verdict:
-    """Ask each check in turn; ``None`` means no opinion."""
-    return judge_head(request, now, Checks(tuple(checks)))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmoat.edge.guard.actions import FIELDS, InForce, read_orders
+from deepmoat.edge.guard.actions import FIELDS, InForce
 from deepmoat.edge.guard.challenge import Challenge
 from deepmoat.edge.guard.fields import readers
 from deepmoat.edge.guard.orders import spelled
@@ -52,7 +52,7 @@ def action(*targets: Target, kind: str = "block", start: datetime = NOW, seconds
 
 def in_force(*actions: Action) -> InForce:
     checks = InForce()
-    checks.replace(read_orders(msgspec.json.encode({"version": 1, "actions": actions})))
+    checks.take(msgspec.json.encode({"version": 1, "actions": actions}))
     return checks
 
 
@@ -110,7 +110,7 @@ def test_an_action_begins_and_ends_on_time_without_anybody_saying_so() -> None:
     checks = in_force(action((("client_address", "192.0.2.1"),), seconds=10))
     hits = [checks.check(REQUEST, AT + t) is not None for t in (-1, 0, 9.9, 10, 1000)]
     assert hits == [False, True, True, False, False]
-    assert [checks.orders.in_force(AT + t) for t in (-1, 0, 10)] == [0, 1, 0]
+    assert [checks.in_force(AT + t) for t in (-1, 0, 10)] == [0, 1, 0]
 
 
 def test_a_limit_lets_a_few_through_and_answers_the_rest_429() -> None:
@@ -133,7 +133,7 @@ def test_a_block_goes_before_a_limit_and_the_longer_before_the_shorter() -> None
 
 def test_the_last_message_holds_alone() -> None:
     checks = in_force(action((("client_address", "192.0.2.1"),)))
-    checks.replace(read_orders(b'{"version":2,"actions":[]}'))
+    checks.take(b'{"version":2,"actions":[]}')
     assert checks.check(REQUEST, AT) is None
 
 
@@ -224,7 +224,7 @@ def seen(checks: InForce) -> list[object]:
     requests = [Request(f"192.0.2.{n}", "GET", path) for n in range(8) for path in ("/", "/x")]
     found: list[object] = [checks.in_force(AT)]
     for request in requests:
-        places = [(lambda r: r.client_address, checks._book.addresses), *checks._book.others]
+        places: list[Any] = [(FIELDS["client_address"], checks._book.addresses), *checks._book.others]
         entries = [table.get(read(request)) for read, table in places if table is not None]
         orders = [o for e in entries if e is not None for o in (e if isinstance(e, tuple) else (e,))]
         found.append(sorted((o.verdict.rule, o.kind, o.end) for o in orders if o.end > 0))
@@ -312,8 +312,10 @@ BROKEN = (
 
 @pytest.mark.parametrize("line", BROKEN, ids=range(len(BROKEN)))
 def test_a_message_that_is_none_is_an_error_and_not_an_empty_list(line: bytes) -> None:
+    checks = in_force(action((("client_address", "192.0.2.1"),)))
     with pytest.raises(PeerError):
-        read_orders(line)
+        checks.take(line)
+    assert checks.check(REQUEST, AT) is not None and checks.version == 1
 
 
 PLAIN = st.sampled_from(sorted(FIELDS.keys() - {"client_country", "client_address"}))

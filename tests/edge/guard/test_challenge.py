@@ -125,7 +125,13 @@ def test_always_asks_every_browser_where_it_is_meant_to() -> None:
     verdict = asked.check(here, NOW)
     assert verdict is not None and (verdict.decision, verdict.rule) == ("challenge", "challenge/always")
     assert asked.check(carrying(solved(asked, here), here), NOW) is None
-    for changes in ({"host": "b.example"}, {"path": "/"}, {"path": "/shop/hook/1"}, {"headers": {}}):
+    elsewhere: tuple[dict[str, object], ...] = (
+        {"host": "b.example"},
+        {"path": "/"},
+        {"path": "/shop/hook/1"},
+        {"headers": {}},
+    )
+    for changes in elsewhere:
         assert asked.check(msgspec.structs.replace(here, **changes), NOW) is None
     assert challenge(always=True).check(BROWSER, NOW) is not None
 

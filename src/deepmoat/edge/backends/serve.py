@@ -90,7 +90,7 @@ class Connector:
         """Look a backend's name up again and again; while that fails the last addresses hold."""
         loop = asyncio.get_running_loop()
         pools = self._policy.balancer.pools
-        every = min(p.settings.resolve for p in pools if backend in p.backends)
+        every = min(p.settings.resolve for p in pools if any(m.backend is backend for m in p.members))
         while True:
             try:
                 found = await loop.getaddrinfo(backend.host, backend.port, type=socket.SOCK_STREAM)

@@ -223,33 +223,6 @@ class InForce:
             headers |= HEADERS
         self.headers = headers
 
-    # What serve.py calls until it takes lines.
-
-    @property
-    def orders(self) -> "InForce":
-        """This object."""
-        return self
-
-    def replace(self, lines: "Orders") -> None:
-        """Put lines into force that ``read_orders`` has looked at."""
-        for line in lines.lines:
-            self.take(line)
-
-
-class Orders(msgspec.Struct, frozen=True):
-    """Lines that can be read."""
-
-    lines: tuple[bytes, ...]
-    unknown: int = 0
-
-
-def read_orders(data: bytes) -> Orders:
-    """One line of core, or a file of them. Raises PeerError where one cannot be read."""
-    lines = tuple(data.splitlines()) or (b"",)
-    for line in lines:
-        _decoded(line)
-    return Orders(lines)
-
 
 def _decoded(line: bytes) -> _Message:
     try:

@@ -4,7 +4,6 @@ It is built once and again on a reload (``successor``). Which checks there are, 
 ``edge/chain.py``, from the parts that are public here.
 """
 
-from mmap import mmap
 from typing import Any, Protocol
 
 import msgspec
@@ -179,8 +178,3 @@ def _headers(settings: GuardSettings) -> frozenset[bytes]:
     if settings.challenge.always or any(rule.then == "challenge" for rule in settings.rates):
         headers |= HEADERS
     return headers
-
-
-def private_memory(name: str, size: int) -> mmap:  # noqa: ARG001 - the interface of shared memory
-    """Memory of this process alone, for a worker that shares with nobody."""
-    return mmap(-1, size)
