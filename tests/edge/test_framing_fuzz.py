@@ -161,7 +161,7 @@ class Rig:
         backend = BackendSettings(address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
         more = {
             "health": HealthSettings(every=3600, fall=1_000_000),
-            "timeouts": TimeoutSettings(head=3, body=3, answer=20),
+            "timeouts": TimeoutSettings(head=3, body=3, answer=3),
         }
         try:
             async with self.bench.running(self.data, backends=(backend,), **more) as edge:
@@ -175,9 +175,12 @@ class Rig:
                 recorder.transport.abort()
 
     async def quiet(self) -> None:
-        """Until no connection to the backend is left."""
+        """Until no connection to the backend is left. One that the edge may use again ends by the backend."""
         async with asyncio.timeout(30):
             await rounds(8)
+            if self.script is not None and self.script.end == "stay":
+                for recorder in list(self.open):
+                    recorder.transport.close()
             while self.open:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.001)
 

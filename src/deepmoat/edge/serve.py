@@ -5,12 +5,14 @@ The rest of the edge takes bytes and times and gives values back; everything tha
 """
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
 import resource
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from deepmoat.kit.spool import Spool, Stream, whole_lines
 from deepmoat.kit.tasks import Group
 
 log = logging.getLogger("deepmoat.edge")
+_M_MMAP_THRESHOLD = -3  # malloc.h
 _SWEEP, _FLUSH, _SEAL, _METERS, _ADMIT = 0.5, 0.1, 0.25, 1.0, 0.02
 Changes = asyncio.Queue[EdgeSettings]
 """New settings for a running worker."""
@@ -354,6 +357,10 @@ def _tune_process() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
+    # uvloop gives each TLS connection a large buffer. Left to itself, glibc soon takes them from the heap, where
+    # they stay (measured: 49 MB for 1,000 idle connections; so 30).
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 128 << 10)
 
 
 def _now() -> float:

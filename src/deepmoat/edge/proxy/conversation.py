@@ -53,11 +53,10 @@ class Conversation:
         exchange = Exchange(started, worker.new_request_id(), head)
         self._exchange = exchange
         request = exchange.request = worker.request(exchange, head, self._origin)
+        exchange.endpoint = worker.find_endpoint(request.method, request.host, request.path)
         if head.length > worker.limits.body_bytes:
             raise Refused("body_too_large")
-        endpoint = worker.find_endpoint(request.method, request.host, request.path)
-        if endpoint is not None:
-            exchange.endpoint = endpoint
+        if exchange.endpoint is not None:
             exchange.copy = bytearray()
         return exchange
 
