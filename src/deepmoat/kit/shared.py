@@ -21,7 +21,8 @@ def open_shared(path: Path, size: int) -> mmap.mmap:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with path.with_suffix(".lock").open("a") as lock:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        with os.fdopen(os.open(path.with_suffix(".lock"), flags, 0o600)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists() or path.stat().st_size != size:
                 _make(path, size)
