@@ -55,7 +55,12 @@ class H2Peer:
         self.writer.write(self.h2.data_to_send())
 
     def request(
-        self, path: str = "/", *lines: tuple[str, str], method: str = "GET", end: bool = True, host: str = "a.example"
+        self,
+        path: str = "/",
+        *lines: tuple[str, str],
+        method: str = "GET",
+        end: bool = True,
+        host: str = "a.example",
     ) -> int:
         """Open a stream; its number."""
         stream: int = self.h2.get_next_available_stream_id()

@@ -1,4 +1,5 @@
-"""Limits through real workers: connections, slow clients, rates that hold over two processes, a browser's work."""
+"""Limits through real workers: connections, slow clients, rates over two processes, a browser's work."""
+# ruff: noqa: PLR0915 - a conversation in one function
 
 import asyncio
 import os
@@ -96,9 +97,13 @@ def test_rules_count_by_key_and_path_and_bytes(bench: Any, tmp_path: Path) -> No
     async def work() -> None:
         toy = await bench.toy()
         rules = (
-            RateRuleSettings(name="login", limit=3, seconds=60, paths=("/login",), then="block", block_seconds=60),
+            RateRuleSettings(
+                name="login", limit=3, seconds=60, paths=("/login",), then="block", block_seconds=60
+            ),
             RateRuleSettings(name="keys", limit=5, seconds=60, by=("key_hash",), paths=("/api",)),
-            RateRuleSettings(name="bytes", limit=3 * len(bench.ANSWER), seconds=60, unit="bytes", paths=("/big",)),
+            RateRuleSettings(
+                name="bytes", limit=3 * len(bench.ANSWER), seconds=60, unit="bytes", paths=("/big",)
+            ),
         )
         async with bench.running(tmp_path, toy, rates=rules) as edge:
             peer = await edge.connect()
@@ -146,7 +151,9 @@ def workers(folder: Path, settings: str, count: int) -> Iterator[list[subprocess
     (folder / "moat.toml").write_text(settings)
     command = (sys.executable, "-m", "deepmoat.cli.main", "edge", "--settings", str(folder / "moat.toml"))
     command = (*command, "--data", str(folder / "data"))
-    processes = [subprocess.Popen([*command, "--worker", str(n)], stdin=subprocess.DEVNULL) for n in range(count)]
+    processes = [
+        subprocess.Popen([*command, "--worker", str(n)], stdin=subprocess.DEVNULL) for n in range(count)
+    ]
     try:
         yield processes
     finally:
@@ -169,8 +176,7 @@ def test_two_workers_hold_one_rate_within_five_percent(bench: Any, tmp_path: Pat
 
             async def client() -> None:
                 peer = bench.Peer(*await asyncio.open_connection("127.0.0.1", port))
-                for _ in range(50):
-                    statuses.append((await peer.ask(bench.get("/")))[0])
+                statuses.extend([(await peer.ask(bench.get("/")))[0] for _ in range(50)])
                 peer.close()
 
             await asyncio.gather(*(client() for _ in range(24)))
@@ -187,7 +193,9 @@ def _both_listen(processes: list[subprocess.Popen[bytes]], port: int) -> None:
     wanted = f":{port:04X}"
     for _ in range(300):
         with Path("/proc/net/tcp").open() as table:
-            listening = {line.split()[9] for line in table if line.split()[1].endswith(wanted) and " 0A " in line}
+            listening = {
+                line.split()[9] for line in table if line.split()[1].endswith(wanted) and " 0A " in line
+            }
         if len(listening) >= len(processes):
             return
         assert all(p.poll() is None for p in processes)
@@ -218,7 +226,9 @@ def test_a_browser_solves_the_challenge_on_plain_http_and_a_program_is_told_429(
 
     async def page(peer: Any, head: bytes, body: bytes) -> None:
         text = b"<!doctype html><title>Moat</title><h1>Welcome</h1>"
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+        peer.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+        )
 
     async def work() -> None:
         toy = await bench.toy(page)
@@ -257,10 +267,16 @@ def test_a_browser_solves_the_challenge_on_plain_http_and_a_program_is_told_429(
     assert (first["verdict"], first["http_response_status_code"]) == ("challenge", 403)
     assert all(r["verdict"] == "pass" for r in later if r["url_path"] in ("/start", "/again"))
     (counted,) = [r for r in place["edge"].records("ddos") if r["verdict"] == "challenge"]
-    assert (counted["cc_phase"], counted.get("cc_blocks", 0), counted["last_result"]) == ("challenge", 0, "failed")
+    assert (counted["cc_phase"], counted.get("cc_blocks", 0), counted["last_result"]) == (
+        "challenge",
+        0,
+        "failed",
+    )
 
 
-def test_a_challenge_ordered_by_an_action_lets_programs_wait_and_browsers_work(bench: Any, tmp_path: Path) -> None:
+def test_a_challenge_ordered_by_an_action_lets_programs_wait_and_browsers_work(
+    bench: Any, tmp_path: Path
+) -> None:
     from datetime import UTC, datetime, timedelta
 
     from deepmoat.model import Action
@@ -286,10 +302,14 @@ def test_a_challenge_ordered_by_an_action_lets_programs_wait_and_browsers_work(b
             assert (await peer.ask(bench.get("/")))[0] == 200
             status, head, _ = await peer.ask(bench.get("/login"))
             assert status == 429 and b"\r\nRetry-After: " in head
-            status, head, body = await peer.ask(bench.get("/login", "Accept: text/html", "User-Agent: Mozilla/5.0"))
+            status, head, body = await peer.ask(
+                bench.get("/login", "Accept: text/html", "User-Agent: Mozilla/5.0")
+            )
             assert status == 403 and b"text/html" in head and re.search(rb"<script[^>]*nonce=", body)
             status, _, body = await peer.ask(
-                bench.get("/login", "Accept: text/html", "User-Agent: Mozilla/5.0", "Cookie: deepmoat_pass=1.2.3")
+                bench.get(
+                    "/login", "Accept: text/html", "User-Agent: Mozilla/5.0", "Cookie: deepmoat_pass=1.2.3"
+                )
             )
             assert status == 403
 

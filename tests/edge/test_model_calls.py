@@ -1,4 +1,5 @@
-"""Model calls through a real worker: tokens are counted, budgets hold, prompts are kept, bad bodies have an answer."""
+"""Model calls through a real worker: tokens, budgets, prompts, and an answer to every bad body."""
+# ruff: noqa: PLR0915 - a conversation in one function
 
 import asyncio
 import gzip
@@ -122,7 +123,9 @@ def test_a_budget_counts_what_streams_used_answers_in_the_apis_shape_and_survive
         async with bench.running(tmp_path, toy, budgets=budgets) as edge:
             peer = await edge.connect()
             for _ in range(2):  # 42 tokens each
-                status, _, _ = await peer.ask(bench.post(CHAT, chat(stream=True), "Authorization: Bearer one"))
+                status, _, _ = await peer.ask(
+                    bench.post(CHAT, chat(stream=True), "Authorization: Bearer one")
+                )
                 assert status == 200
         toy = await bench.toy(streaming)
         async with bench.running(tmp_path, toy, budgets=budgets) as edge:
@@ -135,7 +138,9 @@ def test_a_budget_counts_what_streams_used_answers_in_the_apis_shape_and_survive
             error = json.loads(body)["error"]
             assert error["code"] == error["type"] == "insufficient_quota"
             status, _, body = await peer.ask(
-                bench.post("/v1/messages", chat(max_tokens=5), "X-Api-Key: one", "anthropic-version: 2023-06-01")
+                bench.post(
+                    "/v1/messages", chat(max_tokens=5), "X-Api-Key: one", "anthropic-version: 2023-06-01"
+                )
             )
             assert status == 429 and json.loads(body)["type"] == "error"
             status, _, _ = await peer.ask(bench.post(CHAT, chat(stream=True), "Authorization: Bearer two"))
@@ -149,8 +154,13 @@ def test_a_budget_counts_what_streams_used_answers_in_the_apis_shape_and_survive
 
 
 async def answered(peer: Any, head: bytes, body: bytes) -> None:
-    text = json.dumps({"id": "c-1", "model": "m-1", "choices": [{"finish_reason": "stop"}], "usage": USAGE}).encode()
-    peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+    text = json.dumps(
+        {"id": "c-1", "model": "m-1", "choices": [{"finish_reason": "stop"}], "usage": USAGE}
+    ).encode()
+    peer.send(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(text), text)
+    )
 
 
 BOMB = gzip.compress(b'{"model":"m-1","messages":"' + b"a" * 50_000_000 + b'"}')
@@ -274,7 +284,10 @@ def test_an_error_has_the_shape_of_the_api_that_was_called(
 def test_an_asset_of_the_operators_own_is_read_by_its_json_paths(bench: Any, tmp_path: Path) -> None:
     async def own(peer: Any, head: bytes, body: bytes) -> None:
         text = json.dumps({"out": {"text": "the answer"}}).encode()
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+        peer.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(text), text)
+        )
 
     async def work() -> None:
         toy = await bench.toy(own)

@@ -1,4 +1,5 @@
 """Pools, queues, drains and reloads through a real worker."""
+# ruff: noqa: PLR0915 - a conversation in one function
 
 import asyncio
 import json
@@ -24,14 +25,18 @@ def named(name: str) -> Any:
 
     async def answer(peer: Any, head: bytes, body: bytes) -> None:
         text = json.dumps({"name": name}).encode()
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(text))
+        peer.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(text)
+        )
         peer.send(text)
 
     return answer
 
 
 def call(model: str, **more: Any) -> bytes:
-    return json.dumps({"messages": [{"role": "user", "content": "x" * 2000}], "model": model, **more}).encode()
+    return json.dumps(
+        {"messages": [{"role": "user", "content": "x" * 2000}], "model": model, **more}
+    ).encode()
 
 
 async def who(peer: Any, request: bytes) -> str:
@@ -40,7 +45,9 @@ async def who(peer: Any, request: bytes) -> str:
     return str(json.loads(body)["name"])
 
 
-def test_host_path_and_model_choose_the_pool_even_when_the_model_is_named_last(bench: Any, tmp_path: Path) -> None:
+def test_host_path_and_model_choose_the_pool_even_when_the_model_is_named_last(
+    bench: Any, tmp_path: Path
+) -> None:
     async def work() -> None:
         toys = {name: await bench.toy(named(name)) for name in ("big", "small", "images", "rest")}
         at = {name: (BackendSettings(address=toy.address),) for name, toy in toys.items()}
@@ -59,7 +66,9 @@ def test_host_path_and_model_choose_the_pool_even_when_the_model_is_named_last(b
             assert await who(peer, bench.get("/draw/1")) == "rest"
             drawn = bench.get("/draw/1").replace(b"a.example", b"x.img.example")
             assert await who(peer, drawn) == "images"
-            peer.send(bench.post(chat, b"", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b""))
+            peer.send(
+                bench.post(chat, b"", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
+            )
             body = call("big-1")
             for start in range(0, len(body), 300):
                 piece = body[start : start + 300]
@@ -108,7 +117,9 @@ def test_a_long_call_streams_on_after_the_inspect_limit_and_is_routed_by_what_wa
     bench.run(work())
 
 
-def test_at_most_max_requests_are_in_flight_and_keys_take_turns_in_the_queue(bench: Any, tmp_path: Path) -> None:
+def test_at_most_max_requests_are_in_flight_and_keys_take_turns_in_the_queue(
+    bench: Any, tmp_path: Path
+) -> None:
     flying = most = 0
     order: list[bytes] = []
     gate = asyncio.Semaphore(0)
@@ -150,7 +161,9 @@ def test_at_most_max_requests_are_in_flight_and_keys_take_turns_in_the_queue(ben
     bench.run(work())
 
 
-def test_who_waits_too_long_is_told_503_and_who_leaves_the_queue_frees_his_place(bench: Any, tmp_path: Path) -> None:
+def test_who_waits_too_long_is_told_503_and_who_leaves_the_queue_frees_his_place(
+    bench: Any, tmp_path: Path
+) -> None:
     async def stuck(peer: Any, head: bytes, body: bytes) -> None:
         await asyncio.sleep(30)
 
@@ -204,7 +217,9 @@ def test_a_failing_backend_is_left_out_by_what_its_requests_say(bench: Any, tmp_
     async def work() -> None:
         good, bad = await bench.toy(named("good")), await bench.toy(broken)
         ejection = EjectionSettings(failures=3, seconds=60)
-        async with bench.running(tmp_path, good, bad, ejection=ejection, health=HealthSettings(every=60)) as edge:
+        async with bench.running(
+            tmp_path, good, bad, ejection=ejection, health=HealthSettings(every=60)
+        ) as edge:
             peer = await edge.connect()
             statuses = [(await peer.ask(bench.get("/")))[0] for _ in range(30)]
             assert statuses.count(503) == 3 and statuses[-10:] == [200] * 10
@@ -230,7 +245,10 @@ def test_new_settings_are_taken_without_dropping_a_stream_and_wrong_ones_change_
             streaming.send(bench.get("/"))
             await streaming.head()
             fresh = EdgeSettings(
-                listen="127.0.0.1:0", workers=1, backends=_at(new), rate=RateSettings(requests_per_second=1, burst=5)
+                listen="127.0.0.1:0",
+                workers=1,
+                backends=_at(new),
+                rate=RateSettings(requests_per_second=1, burst=5),
             )
             await changes.put(msgspec.structs.replace(fresh, backends=(*_at(new), *_at(new))))
             await changes.put(fresh)
@@ -253,7 +271,7 @@ def test_a_conversation_finds_its_backend_again(bench: Any, tmp_path: Path) -> N
         toys = [await bench.toy(named(str(i))) for i in range(5)]
         async with bench.running(tmp_path, *toys, balance="session") as edge:
             homes: dict[str, set[str]] = {}
-            for turn in range(4):
+            for _ in range(4):
                 for talk in range(20):
                     peer = await edge.connect()
                     name = await who(peer, bench.get("/", f"X-Session-Id: talk-{talk}"))
@@ -269,7 +287,9 @@ def test_a_backends_name_is_looked_up_and_its_addresses_are_used(bench: Any, tmp
     async def work() -> None:
         toy = await bench.toy(named("local"))
         port = toy.address.rpartition(":")[2]
-        async with bench.running(tmp_path, toy, backends=(BackendSettings(address=f"localhost:{port}"),)) as edge:
+        async with bench.running(
+            tmp_path, toy, backends=(BackendSettings(address=f"localhost:{port}"),)
+        ) as edge:
             peer = await edge.connect()
             assert await who(peer, bench.get("/")) == "local"
             assert b"\r\nHost: a.example\r\n" in toy.requests[-1][0]

@@ -1,18 +1,20 @@
 """TLS and PROXY headers before HTTP: real handshakes with a real worker."""
+# ruff: noqa: PLR0915 - a conversation in one function
 
 import asyncio
 import re
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import trustme
 from edge.secure import AUTHORITY, certificate, client_context, tls
 
-from deepmoat.edge.settings import BackendSettings, TimeoutSettings
 from deepmoat.edge.balance.settings import BackendTlsSettings
+from deepmoat.edge.settings import BackendSettings, TimeoutSettings
 from deepmoat.kit.meters import snapshot
 
 
@@ -121,10 +123,8 @@ def test_a_client_hello_that_comes_byte_by_byte_is_waited_for(bench: Any, tmp_pa
             incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             secure = client_context("http/1.1").wrap_bio(incoming, outgoing, server_hostname="a.example")
             reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-            try:
+            with suppress(ssl.SSLWantReadError):
                 secure.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
             hello = outgoing.read()
             for at in range(0, len(hello), 40):
                 writer.write(hello[at : at + 40])

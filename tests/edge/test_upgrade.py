@@ -28,8 +28,12 @@ def test_a_websocket_talks_through_the_edge_plain_and_over_tls(bench: Any, tmp_p
                 data = tmp_path / str(secure)
                 async with bench.running(data, backends=(backend,), **more) as edge:
                     url = f"ws{'s' if secure else ''}://127.0.0.1:{edge.port}/chat"
-                    context = {"ssl": client_context("http/1.1"), "server_hostname": "a.example"} if secure else {}
-                    async with websockets.connect(url, max_size=None, proxy=None, compression=None, **context) as socket:
+                    context = (
+                        {"ssl": client_context("http/1.1"), "server_hostname": "a.example"} if secure else {}
+                    )
+                    async with websockets.connect(
+                        url, max_size=None, proxy=None, compression=None, **context
+                    ) as socket:
                         for message in ("hello", b"\0" * 3_000_000, "end"):
                             await socket.send(message)
                             assert await socket.recv() == message
@@ -44,7 +48,9 @@ def test_a_websocket_talks_through_the_edge_plain_and_over_tls(bench: Any, tmp_p
 def test_what_the_backend_closes_is_closed_and_what_it_sent_last_arrives(bench: Any, tmp_path: Path) -> None:
     async def switch(peer: Any, head: bytes, body: bytes) -> None:
         assert b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" in head
-        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst")
+        peer.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst"
+        )
         assert await peer.reader.readexactly(5) == b"early"
         peer.send(b"last")
         peer.close()

@@ -1,5 +1,6 @@
-"""A running `deepmoat up`, asked from outside: which process it is, what its edges count, how to have them read
-their settings again. All of it goes through the data folder, so that it works while core is away.
+"""A running `deepmoat up`, asked from outside: its process, what its edges count, new settings for them.
+
+All of it goes through the data folder, so that it works while core is away.
 """
 
 import os
@@ -72,7 +73,7 @@ def backends(data: Path) -> list[BackendState]:
 
 
 def drain(data: Path, address: str, *, drained: bool) -> None:
-    """Send nothing new to the backend ``address``, or send to it again. Raises ConfigError for one nobody knows."""
+    """Send nothing new to the backend ``address``, or send to it again. ConfigError for one nobody knows."""
     known = {b.backend for b in backends(data)}
     listed = set(_drained(data))
     if address not in known | listed:

@@ -70,7 +70,7 @@ async def serve(
 
 
 def try_out(settings: EdgeSettings) -> None:
-    """Make everything that ``settings`` ask for, but serve nobody. Raises ConfigError for what cannot be used."""
+    """Make all that ``settings`` ask for, but serve nobody. Raises ConfigError for what cannot be used."""
     for text, where in ((settings.listen, "[edge] listen"), (settings.tls.listen, "[edge.tls] listen")):
         if text:
             endpoint(text, where=where)
@@ -281,7 +281,7 @@ class _Edge:
             worker.admit()
 
     async def admit(self) -> None:
-        """While requests wait: give them places that other workers have freed, and end what waits too long."""
+        """While requests wait: give them places that others have freed, and end what waits too long."""
         while True:
             await self.queueing.wait()
             await asyncio.sleep(_ADMIT)
@@ -357,8 +357,8 @@ def _tune_process() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
-    # uvloop gives each TLS connection a large buffer. Left to itself, glibc soon takes them from the heap, where
-    # they stay (measured: 49 MB for 1,000 idle connections; so 30).
+    # uvloop gives each TLS connection a large buffer. Left to itself, glibc soon takes them from the heap,
+    # where they stay (measured: 49 MB for 1,000 idle connections; so 30).
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 128 << 10)
 

@@ -51,7 +51,7 @@ __all__ = [
 
 
 class CertificateSettings(Settings, frozen=True):
-    """PEM files: ``certificate`` with its chain, and its ``key``. ``names`` empty are those it is made out to."""
+    """PEM files: ``certificate`` with its chain, and its ``key``. ``names`` are by default its own."""
 
     certificate: str
     key: str
@@ -96,7 +96,7 @@ class TimeoutSettings(Settings, frozen=True):
 
 
 class LimitSettings(Settings, frozen=True):
-    """Bytes and counts, of each worker. ``inspect_bytes`` of a model call are held to read it; the rest streams by.
+    """Bytes and counts, of each worker. ``inspect_bytes`` of a model call are held to read it.
 
     All calls held at once share ``inspect_total``; beyond it a call streams on unread. A body has to come
     with ``body_rate`` bytes a second once it has taken longer than ``timeouts.body``.
@@ -132,9 +132,9 @@ class EdgeSettings(Settings, frozen=True):
     ``backends`` make the pool that takes what no pool of ``[[edge.pools]]`` is for, with ``balance`` and
     ``queue``. ``proxy_protocol``
     says that trusted forwarders begin each connection with a PROXY header (version 1 or 2).
-    ``key_headers`` are the headers an API key comes in; only its keyed hash is ever written. ``session`` names
-    where a session comes in, the first present counts: ``header:NAME`` or ``cookie:NAME``. ``upgrades`` are the
-    protocols a client may change to.
+    ``key_headers`` are the headers an API key comes in; only its keyed hash is ever written. ``session``
+    names where a session comes in, the first present counts: ``header:NAME`` or ``cookie:NAME``.
+    ``upgrades`` are the protocols a client may change to.
     """
 
     listen: str = "127.0.0.1:8080"

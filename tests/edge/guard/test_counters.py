@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepmoat.edge.guard.counters import Arrivals, Counters, size
-from deepmoat.edge.guard.table import Table
+from deepmoat.edge.guard.table import Spot, Table
 from deepmoat.kit.shared import open_shared
 
 SECRET = b"k" * 32
@@ -133,7 +133,7 @@ def test_two_processes_at_once_lose_nothing(tmp_path: Path) -> None:
 
 def test_another_secret_places_keys_elsewhere() -> None:
     places = {
-        Table(anonymous(1, 1 << 10), sets=1 << 10, regions=1, worker=0, words=4, secret=s).place("k")[0]
+        Spot(Table(anonymous(1, 1 << 10), sets=1 << 10, regions=1, worker=0, words=4, secret=s), "k").number
         for s in (b"a", b"b")
     }
     assert len(places) == 2

@@ -9,7 +9,6 @@ from deepmoat.edge.proxy.exchange import Exchange
 from deepmoat.edge.proxy.head import AnswerHead, Head
 from deepmoat.edge.proxy.upstream import Upstream
 
-
 BACKEND: Any = object()
 
 

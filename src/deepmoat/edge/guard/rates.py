@@ -86,9 +86,7 @@ class RateRule:
         if not (self._all or self._applies(request)):
             return None
         key = self._key(request)
-        current, before, until = self._counters.amounts(key, now)
-        most = self._limit - 1  # at the limit is over: not one byte more fits
-        wait = until - now if until > now else self._counters.wait(current, before, most, now)
+        wait = self._counters.delay(key, self._limit - 1, now)  # at the limit is over: no byte more fits
         return self._refuse(request, key, wait, now) if wait else None
 
     def sent(self, request: Request, amount: float, now: float) -> None:
@@ -112,7 +110,7 @@ class RateRule:
             verdict = Verdict("block", self._rule, self._reason, 403)
         else:
             verdict = None
-        if settings.block_seconds and self._counters.amounts(key, now)[2] <= now:
+        if settings.block_seconds and not self._counters.refused(key, now):
             self._counters.refuse(key, now + settings.block_seconds, now)
             wait = max(wait, settings.block_seconds)
         return verdict or Verdict("limit", self._rule, self._reason, 429, whole_seconds(wait))

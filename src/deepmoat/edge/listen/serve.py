@@ -32,7 +32,11 @@ _ACCEPTS = 64  # at once, before others get their turn
 _MORE = 0.01  # seconds between two looks at a ClientHello that has not all come
 _BREATH = 0.1
 _GOODBYE = 2.0
-_REASONS = {"proxy_protocol": "bad_proxy_header", "tls_handshake": "tls_handshake", "client_left": "client_left"}
+_REASONS = {
+    "proxy_protocol": "bad_proxy_header",
+    "tls_handshake": "tls_handshake",
+    "client_left": "client_left",
+}
 
 
 async def listen_plain(worker: Worker, address: tuple[str, int]) -> asyncio.Server:
@@ -109,7 +113,9 @@ class Doorman:
         all_of_them = len(worker.clients) + self._greeting.total()
         if all_of_them >= limits.connections:
             return True
-        return self._greeting[address] >= limits.connections_per_client and not worker.forwarders.trusts(address)
+        return self._greeting[address] >= limits.connections_per_client and not worker.forwarders.trusts(
+            address
+        )
 
     async def _greet(self, taken: socket.socket, peer: tuple[str, int]) -> None:
         self._greeting[peer[0]] += 1
@@ -158,7 +164,8 @@ class Doorman:
     ) -> None:
         loop, worker = asyncio.get_running_loop(), self._worker
         if hello is None or self.certificates is None:
-            await loop.connect_accepted_socket(lambda: Client(worker, origin), taken)
+            plain: Any = partial(Client, worker, origin)
+            await loop.connect_accepted_socket(plain, taken)
             return
         origin = msgspec.structs.replace(origin, scheme="https", ja4=ja4(hello))
         speaks_h2 = self.certificates.settings.http2 and b"h2" in hello.alpn
@@ -177,7 +184,7 @@ class Doorman:
 
 
 async def _peeked(taken: socket.socket, read: Callable[[bytes], Any]) -> Any:
-    """What ``read`` makes of the first bytes, which stay in the socket; it gives None while more must come."""
+    """What ``read`` makes of the first bytes, which stay in the socket; None says that more must come."""
     loop = asyncio.get_running_loop()
     seen = -1
     while True:
@@ -199,11 +206,16 @@ async def _readable(taken: socket.socket) -> None:
     """Wait until there is something to read."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(taken, lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(taken, _tell, ready)
     try:
         await ready
     finally:
         loop.remove_reader(taken)
+
+
+def _tell(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def _reason(exc: Exception) -> str:

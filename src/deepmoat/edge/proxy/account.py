@@ -112,7 +112,9 @@ class Account:
         assert endpoint is not None  # noqa: S101 - asked before
         call = call or Call(endpoint, readable=False)
         usage = exchange.answer.usage() if exchange.answer is not None else _NO_USAGE
-        cost = self.policy.prices.cost(call.model or usage.model, usage) if exchange.answer is not None else 0.0
+        cost = (
+            self.policy.prices.cost(call.model or usage.model, usage) if exchange.answer is not None else 0.0
+        )
         self._add("llm", self._llm(exchange, request, call, usage, cost, verdict, now, epoch))
         if exchange.upstream_status or exchange.answer is not None:
             tokens = usage.input_tokens + usage.output_tokens

@@ -1,11 +1,11 @@
 """Conversation: one request on its way, whatever protocol its client speaks.
 
 It is judged, read when it calls a model, given a backend, answered and recorded. A subclass knows how
-bytes come from the client and go to it (``client.py``: HTTP/1.1, ``http2.py``: one stream of HTTP/2). The body
-goes to the backend as it comes; when one side is slow the other is not read, so memory stays bounded. The body
-of a model call is held until it is whole, or as long as the inspect limit: where it goes depends on the
-model it names. When the client leaves, the backend connection is closed, which cancels the generation under
-way.
+bytes come from the client and go to it (``client.py``: HTTP/1.1, ``http2.py``: one stream of HTTP/2). The
+body goes to the backend as it comes; when one side is slow the other is not read, so memory stays bounded.
+The body of a model call is held until it is whole, or as long as the inspect limit: where it goes depends
+on the model it names. When the client leaves, the backend connection is closed, which cancels the
+generation under way.
 """
 
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 from deepmoat.edge.balance.backend import Backend
 from deepmoat.edge.chain import PASS, judge_call, judge_head
 from deepmoat.edge.llm.add_usage import UsageFilter, with_usage
-from deepmoat.edge.llm.answer import AnswerReader
 from deepmoat.edge.proxy.exchange import Exchange, Link
 from deepmoat.edge.proxy.head import AnswerHead, Head, write_head
 from deepmoat.edge.proxy.origin import Origin
@@ -99,18 +98,22 @@ class Conversation:
             exchange.verdict = judge_head(exchange.request, worker.clock() + worker.epoch, worker.checks)
         if exchange.verdict is not PASS:
             self._answer_refused(exchange, exchange.verdict or PASS)
-        elif exchange.upstream is not None:
-            if exchange.pending and not exchange.tunnel:
-                self._flush(exchange, exchange.upstream)
-        elif exchange.waiting:
-            if exchange.pending_size > _MOST_PENDING:
-                self._hold("dial", True)
+        elif exchange.upstream is not None or exchange.waiting:
+            self._feed(exchange)
         elif exchange.copy is None:
             self._ask(exchange)
         elif exchange.complete or self._inspected(exchange.copy):
             self._read_call(exchange)
         elif not exchange.continued:
             self._continue(exchange)
+
+    def _feed(self, exchange: Exchange) -> None:
+        """Give the body to the backend, or keep a little of it until one is there."""
+        if exchange.upstream is None:
+            if exchange.pending_size > _MOST_PENDING:
+                self._hold("dial", True)
+        elif exchange.pending and not exchange.tunnel:
+            self._flush(exchange, exchange.upstream)
 
     def _inspected(self, copy: bytearray) -> bool:
         """Is as much held as may be?"""
@@ -228,7 +231,9 @@ class Conversation:
         exchange.waiting = False
         worker = self._worker
         exchange.queued += worker.clock() - exchange.queued_at
-        self.deadline = worker.tick + worker.timeouts.answer if exchange.complete else worker.body_deadline(exchange)
+        self.deadline = (
+            worker.tick + worker.timeouts.answer if exchange.complete else worker.body_deadline(exchange)
+        )
         self._use(exchange, backend)
         if not exchange.waiting:
             self._hold("dial", False)

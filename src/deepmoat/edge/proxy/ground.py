@@ -1,4 +1,4 @@
-"""Ground: what a policy is made on - the secret, the memory shared with other workers - and the making of it."""
+"""Ground: what a policy is made on (the secret, memory shared with other workers), and the making of it."""
 
 import mmap
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Memory = Callable[[str, int], mmap.mmap]
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):
-    """Worker ``worker`` of ``workers``. What is ``shared`` ends with them, what is ``persistent`` does not."""
+    """Worker ``worker`` of ``workers``. What is ``shared`` ends with them, ``persistent`` memory does not."""
 
     secret: bytes
     shared: Memory

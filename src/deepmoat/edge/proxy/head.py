@@ -67,8 +67,8 @@ class Head(msgspec.Struct, gc=False):
 class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     """The head of a backend's answer. ``lines`` are its end-to-end header lines, each ending in CRLF.
 
-    ``content_type``, ``encoding`` and ``upgrade`` are in lower case, the first without parameters. ``framed`` says
-    that one of ``lines`` is about the framing.
+    ``content_type``, ``encoding`` and ``upgrade`` are in lower case, the first without parameters. ``framed``
+    says that one of ``lines`` is about the framing.
     """
 
     status: int
@@ -271,7 +271,7 @@ def unframed_lines(head: AnswerHead) -> bytes:
     if not head.framed:
         return head.lines
     lines = head.lines.split(b"\r\n")
-    return b"\r\n".join(l for l in lines if l.partition(b":")[0].lower() not in _ANSWER_FRAMING)
+    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in _ANSWER_FRAMING)
 
 
 def _answer_fields(lines: Sequence[bytes]) -> tuple[dict[bytes, bytes], bool]:

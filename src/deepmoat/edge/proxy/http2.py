@@ -1,9 +1,9 @@
-"""Http2Client: one client connection of HTTP/2; each of its streams is a Conversation. Backends stay HTTP/1.1.
+"""Http2Client: one client connection of HTTP/2; each of its streams is a Conversation.
 
-``h2`` keeps the protocol (RFC 9113). What is added here is what an attacker would use: frames that cost us work
-and move no data are paid for from a bucket (rapid reset, CVE-2023-44487; floods of PING, SETTINGS, PRIORITY,
-empty DATA), the head of a request passes the same reader as one of HTTP/1.1, and both directions
-hold their breath when the other side is slow: a stream's window is opened again only for what the backend took.
+Backends stay HTTP/1.1. ``h2`` keeps the protocol (RFC 9113). Added here is what keeps attackers out: frames
+that cost us work and move no data are paid for from a bucket (rapid reset, CVE-2023-44487; floods of PING,
+SETTINGS, PRIORITY, empty DATA), the head of a request passes the same reader as one of HTTP/1.1, and both
+directions wait when the other side is slow: a stream's window is opened again only for what the backend took.
 """
 
 import re
@@ -22,7 +22,6 @@ from h2.events import (
     RequestReceived,
     StreamEnded,
     StreamReset,
-    TrailersReceived,
     WindowUpdated,
 )
 from h2.exceptions import H2Error
@@ -154,21 +153,24 @@ class Http2Client:
 
     def _event(self, event: Event) -> None:
         stream = self.streams.get(getattr(event, "stream_id", None) or 0)
+        if isinstance(event, _COSTS):
+            self._spend(1.0)
         if isinstance(event, RequestReceived):
             self._request(event)
         elif isinstance(event, DataReceived):
             self._data(event, stream)
-        elif isinstance(event, StreamEnded | TrailersReceived):
-            if stream is not None and isinstance(event, StreamEnded):
-                stream.take_end()
         elif isinstance(event, StreamReset):
             self._reset(stream)
+        elif isinstance(event, WindowUpdated):
+            self._window(stream)
+        elif isinstance(event, StreamEnded):
+            self._ended(stream)
         elif isinstance(event, ConnectionTerminated):
             self._transport.close()
-        elif isinstance(event, _COSTS):
-            self._spend(1.0)
-            if isinstance(event, WindowUpdated):
-                self._window(stream)
+
+    def _ended(self, stream: "Stream | None") -> None:
+        if stream is not None:
+            stream.take_end()
 
     def _request(self, event: RequestReceived) -> None:
         self._last = max(self._last, event.stream_id or 0)
@@ -200,7 +202,9 @@ class Http2Client:
     def _spend(self, cost: float) -> None:
         bucket, limits = self._bucket, self._settings
         now = self._worker.clock()
-        bucket.level = min(float(limits.frames), bucket.level + max(0.0, now - bucket.at) * limits.frames_per_second)
+        bucket.level = min(
+            float(limits.frames), bucket.level + max(0.0, now - bucket.at) * limits.frames_per_second
+        )
         bucket.at = now
         bucket.level -= cost
         if bucket.level < 0 and not self._closing:
@@ -288,7 +292,7 @@ class Stream(Conversation):
         self._step()
 
     def take_data(self, data: bytes, size: int) -> bool:
-        """A piece of the body that took ``size`` bytes of the window; True when room for it is given later."""
+        """A piece of the body that took ``size`` bytes of the window; True when room is given back later."""
         exchange = self._exchange
         if exchange is None or exchange.complete or exchange.head is None or not data:
             return False  # an empty piece would end the body in chunks
@@ -377,7 +381,8 @@ class Stream(Conversation):
             out.clear()
             return
         while out and not client.stuck:
-            room = min(client.h2.local_flow_control_window(self.id), client.h2.max_outbound_frame_size, len(out))
+            window = client.h2.local_flow_control_window(self.id)
+            room = min(window, client.h2.max_outbound_frame_size, len(out))
             if room <= 0:
                 break
             client.h2.send_data(self.id, bytes(out[:room]))

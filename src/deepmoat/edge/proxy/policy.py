@@ -120,7 +120,9 @@ def _session(source: str) -> tuple[str, bytes]:
         return name.lower(), b""
     if kind == "cookie" and name:
         return "cookie", name.encode()
-    raise ConfigError(f"not a place of a session: {source!r}", where="[edge] session", hint="header:NAME or cookie:NAME")
+    raise ConfigError(
+        f"not a place of a session: {source!r}", where="[edge] session", hint="header:NAME or cookie:NAME"
+    )
 
 
 def _cookie(header: bytes, name: bytes) -> bytes:

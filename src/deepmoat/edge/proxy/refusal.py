@@ -86,8 +86,8 @@ def refusal(reason: str, retry_after: int = 0) -> Verdict:
     ``retry_after`` (seconds) is told where waiting helps: a full queue, or no backend.
     """
     status = STATUS[reason]
-    decision = "limit" if status == 429 else "block"
-    return Verdict(decision, f"http/{reason}", reason, status, retry_after if status in (429, 503) else 0)
+    wait = retry_after if status in (429, 503) else 0
+    return Verdict("limit" if status == 429 else "block", f"http/{reason}", reason, status, wait)
 
 
 def refused_answer(
@@ -102,7 +102,11 @@ def refused_answer(
     kind, body = _HTML, page
     if not page:
         kind, body = _JSON, error_body(endpoint, status, _told(verdict, endpoint), phrase, request_id)
-    fields = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
+    fields = [
+        (b"content-type", kind),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
     if verdict.retry_after:
         fields.append((b"retry-after", b"%d" % verdict.retry_after))
     if endpoint is not None and status == 429 and not retried(status, _told(verdict, endpoint)):

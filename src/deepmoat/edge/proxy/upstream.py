@@ -188,7 +188,7 @@ class Upstream:
         self._body(owner, rest, owner.begin_answer(head))
 
     def _interim(self, owner: Owner, head: AnswerHead, rest: bytes) -> None:
-        """100 was answered by us, 103 is a hint we do not pass on, 101 is right only where we asked for it."""
+        """100 was answered by us, 103 is a hint we do not pass on, 101 is right only if asked for."""
         if head.status == 101:
             self._switch(owner, head, rest)
         elif rest:

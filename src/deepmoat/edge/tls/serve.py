@@ -29,7 +29,7 @@ class Certificates:
         self._first = contexts[0]
 
     def context(self, server_name: str) -> ssl.SSLContext:
-        """The context for the name a client asks for, "" when for none: its own, a wildcard's, or the first."""
+        """The context for the name a client asks for ("" for none): its own, a wildcard's, or the first."""
         name = server_name.lower().rstrip(".")
         found = self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
         return found or self._first
@@ -60,7 +60,9 @@ def _context(one: CertificateSettings, settings: TlsSettings) -> ssl.SSLContext:
         context.load_cert_chain(one.certificate, one.key)
     except (OSError, ssl.SSLError) as exc:
         reason = exc.strerror or getattr(exc, "reason", "") or str(exc)
-        raise ConfigError(f"cannot be used: {reason}", where=f"{_WHERE} {one.certificate}, {one.key}") from exc
+        raise ConfigError(
+            f"cannot be used: {reason}", where=f"{_WHERE} {one.certificate}, {one.key}"
+        ) from exc
     return context
 
 
