@@ -317,7 +317,7 @@ class Client(Conversation):
     def _answer_refused(self, exchange: Exchange, verdict: Verdict) -> None:
         if exchange.status:
             exchange.error = exchange.error or verdict.reason
-            self._transport.abort()
+            self._cut(exchange)
             return
         worker = self._worker
         self._cancel(exchange, "left")
@@ -330,6 +330,8 @@ class Client(Conversation):
         self._finish(exchange)
 
     def _cut(self, exchange: Exchange) -> None:
+        """A close in order could be the end of an answer without length: only a reset says that it is not."""
+        self._worker.reset(self._transport)
         self._transport.abort()
 
     def _finish(self, exchange: Exchange) -> None:

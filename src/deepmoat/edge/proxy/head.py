@@ -39,6 +39,9 @@ _KEPT = frozenset({b"forwarded", b"x-forwarded-proto"})
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _LENGTH = re.compile(rb"\d{1,18}")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _ANSWER_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
 _ANSWER_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
@@ -243,18 +246,14 @@ def read_answer_head(raw: bytes, method: str) -> AnswerHead:
     """
     lines = raw.split(b"\r\n")
     start = lines.pop(0)
-    if raw.count(b"\n") != len(lines) or raw.count(b"\r") != len(lines) or b"\0" in raw:
-        raise PeerError("stray control character in the answer's head", status=502)
-    if start[:7] != b"HTTP/1." or not start[9:12].isdigit() or start[8:9] != b" ":
-        raise PeerError("not an HTTP/1 answer", status=502)
+    status, reason, modern = _status_line(start)
     found, drops = _answer_fields(lines)
-    status = int(start[9:12])
     framing, length = _framing(status, method, found)
     kept = _end_to_end(lines, found) if drops else lines
-    keep = framing != "close" and start[7:8] == b"1" and b"close" not in found.get(b"connection", b"").lower()
+    keep = framing != "close" and modern and b"close" not in found.get(b"connection", b"").lower()
     return AnswerHead(
         status,
-        start[13:],
+        reason,
         b"\r\n".join(kept) + b"\r\n" if kept else b"",
         framing,
         length,
@@ -264,6 +263,15 @@ def read_answer_head(raw: bytes, method: str) -> AnswerHead:
         b"content-length" in found or b"transfer-encoding" in found,
         found.get(b"upgrade", b"").lower() if status == 101 else b"",
     )
+
+
+@lru_cache(256)
+def _status_line(line: bytes) -> tuple[int, bytes, bool]:
+    """Status, reason, and whether it is HTTP/1.1; PeerError for what is no status line."""
+    match = _STATUS_LINE.fullmatch(line)
+    if not match:
+        raise PeerError("not an HTTP/1 answer", status=502)
+    return int(match[2]), match[3] or b"", match[1] == b"1"
 
 
 def unframed_lines(head: AnswerHead) -> bytes:
@@ -295,7 +303,7 @@ def _answer_fields(lines: Sequence[bytes]) -> tuple[dict[bytes, bytes], bool]:
 def _answer_line(line: bytes) -> tuple[bytes, bytes]:
     """Lower-case name and value of a line we look at, b"" for others; PeerError for what is none."""
     name, colon, value = line.partition(b":")
-    if not colon or not name or b" " in name or b"\t" in name:
+    if not colon or not _TOKEN.fullmatch(name) or _CONTROL.search(value):
         raise PeerError("malformed header line in the answer", status=502)
     low, value = name.lower(), value.strip(b" \t")
     if low == b"content-type":
@@ -305,18 +313,17 @@ def _answer_line(line: bytes) -> tuple[bytes, bytes]:
 
 def _framing(status: int, method: str, found: dict[bytes, bytes]) -> tuple[Framing, int]:
     """How the body ends (RFC 9112, section 6.3), and its length where that is declared."""
+    text, coding = found.get(b"content-length"), found.get(b"transfer-encoding")
+    if text is not None and not _LENGTH.fullmatch(text):
+        raise PeerError("content-length is no number", status=502)
     if method == "HEAD" or status in (204, 304) or status < 200:
         return "none", 0
-    coding = found.get(b"transfer-encoding")
     if coding is not None:
         if coding.lower() != b"chunked":
             raise PeerError(f"unknown transfer coding {coding[:40]!r}", status=502)
         return "chunked", -1
-    text = found.get(b"content-length")
     if text is None:
         return "close", -1
-    if not _LENGTH.fullmatch(text):
-        raise PeerError("content-length is no number", status=502)
     return "length", int(text)
 
 

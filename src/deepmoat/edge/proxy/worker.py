@@ -6,7 +6,7 @@ as a whole; requests under way go on with what they have been given.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from random import getrandbits
-from typing import Protocol
+from typing import Any, Protocol
 
 from deepmoat.edge.balance.backend import Backend
 from deepmoat.edge.balance.balancer import Balancer
@@ -66,7 +66,8 @@ _ONES = 1 << 64 | 1  # neither half of an id is all zeros
 class Worker:
     """``clock`` gives monotonic seconds; adding ``epoch`` makes them seconds since 1970.
 
-    ``soon`` calls a function in the loop's next round; ``queueing`` is told when a request waits for a place.
+    ``soon`` calls a function in the loop's next round; ``queueing`` is told when a request waits for a place;
+    ``reset`` has a transport's connection reset when it is aborted.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class Worker:
         dial: Dial,
         soon: Callable[[Callable[[], None]], object],
         queueing: Callable[[], None],
+        reset: Callable[[Any], None],
         name: str,
     ) -> None:
-        self.clock, self.dial, self.soon, self.queueing = clock, dial, soon, queueing
+        self.clock, self.dial, self.soon, self.queueing, self.reset = clock, dial, soon, queueing, reset
         self.epoch = 0.0
         self.tick = clock()
         self.draining = False
