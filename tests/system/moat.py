@@ -46,7 +46,7 @@ address = "127.0.0.1:{backend}"
 class Moat:
     """One data folder, one settings file, and the process that runs on them."""
 
-    def __init__(self, folder: Path, settings: str = "", *, backend: int = 0) -> None:
+    def __init__(self, folder: Path, settings: str = "", *, backend: int = 9) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.core, self.edge = folder, free_port(), free_port()
         self.settings = folder / "moat.toml"
