@@ -1,4 +1,8 @@
-"""The secret key of one data folder: 32 random bytes, made at the first start, readable by its owner only."""
+"""The secret key of one data folder: 32 random bytes, made at the first start, readable by its owner only.
+
+All keyed hashes in logs are made with it. ``rotate`` puts a new one in its place; the one before is kept beside it,
+so that what the old logs say of a key can still be found.
+"""
 
 import secrets
 from pathlib import Path
@@ -15,6 +19,22 @@ def secret_key(data: Path) -> bytes:
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         write_atomically(path, secrets.token_bytes(LENGTH))
+    return _read(path)
+
+
+def secret_keys(data: Path) -> tuple[bytes, ...]:
+    """The key that is in use, and the one before it where there was one."""
+    before = data / "secret.key.old"
+    return (secret_key(data), *([_read(before)] if before.exists() else []))
+
+
+def rotate(data: Path) -> None:
+    """Put a new key in place of the one in use, which processes take when they start."""
+    write_atomically(data / "secret.key.old", secret_key(data))
+    write_atomically(data / "secret.key", secrets.token_bytes(LENGTH))
+
+
+def _read(path: Path) -> bytes:
     key = path.read_bytes()
     if len(key) != LENGTH:
         raise ConfigError(

@@ -119,6 +119,100 @@ def _add(path: str, worker: int) -> None:
         one.add(f"k{n % 7}", 1.0, 1000.0)
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 400)), max_size=60), st.integers(1, 3000))
+def test_however_workers_take_turns_a_limit_is_exceeded_by_a_twentieth_at_most(
+    turns: list[tuple[int, int]], limit: int
+) -> None:
+    """The clock stands still: nobody looks again because time has passed."""
+    shared = anonymous(4)
+    workers = [counters(shared, n, 4) for n in range(4)]
+    passed = sum(not workers[w].spend("k", 1.0, limit, 1001.0) for w, times in turns for _ in range(times))
+    asked = sum(times for _, times in turns)
+    assert min(asked, limit) <= passed <= limit * 1.05
+    assert workers[0].amounts("k", 1001.0)[0] == passed
+
+
+@given(st.lists(st.integers(0, 3), min_size=90, max_size=90), st.integers(1, 80))
+def test_a_small_limit_over_four_workers_is_exact(turns: list[int], limit: int) -> None:
+    shared = anonymous(4)
+    workers = [counters(shared, n, 4) for n in range(4)]
+    assert sum(not workers[w].spend("k", 1.0, limit, 1001.0) for w in turns) == limit
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from("abc"), st.sampled_from([0.0, 0.001, 0.3, 4.0, 11.0])),
+        max_size=80,
+    ),
+    st.integers(1, 8),
+)
+def test_a_worker_that_remembers_says_what_one_says_that_looks_anew(
+    steps: list[tuple[int, str, float]], limit: int
+) -> None:
+    """Small limits: nothing remembered may differ, over windows, workers and evictions."""
+    one, other, now = anonymous(3, 1), anonymous(3, 1), 1000.0
+    remembering = [counters(one, n, 3, 1) for n in range(3)]
+    for worker, key, gap in steps:
+        now += gap
+        fresh = counters(other, worker, 3, 1)
+        assert remembering[worker].spend(key, 1.0, limit, now) == fresh.spend(key, 1.0, limit, now)
+
+
+def test_what_others_add_and_refuse_is_seen_within_a_fifth_of_a_second() -> None:
+    shared = anonymous()
+    first, second = counters(shared, 0), counters(shared, 1)
+    assert first.spend("k", 1.0, 1e6, 1001.0) == first.delay("b", 1e6, 1001.0) == 0.0
+    second.add("b", 2e6, 1001.0)
+    second.refuse("k", 1100.0, 1001.0)
+    assert first.spend("k", 1.0, 1e6, 1001.21) > 98 and first.delay("b", 1e6, 1001.21) > 0
+    assert first.refused("k", 1001.21) and not first.refused("b", 1001.21)
+
+
+def test_a_worker_whose_cell_was_given_up_writes_into_no_other_key() -> None:
+    one = counters(anonymous(1, 1), workers=1, sets=1)
+    for key in "abcd":
+        one.add(key, ord(key), 1001.0)
+    one.add("e", 500, 1001.0)  # takes the cell of "a", which is still remembered
+    one.add("a", 1000, 1001.0)  # and now that of "b"
+    assert [one.amounts(key, 1001.0)[0] for key in "abcde"] == [1000, 0, 99, 100, 500]
+
+
+def test_only_the_owner_writes_its_region() -> None:
+    shared = anonymous(3, 4)
+    workers = [counters(shared, n, 3, 4) for n in range(3)]
+    for n in range(300):
+        workers[n % 2].spend(f"k{n % 40}", 1.0, 50, 1000.0 + n)
+    words = 4 * 4 * 4
+    assert not any(workers[2]._values[2 * words : 3 * words])
+    assert any(workers[2]._values[:words]) and any(workers[2]._values[words : 2 * words])
+
+
+def test_keys_without_end_are_not_remembered_without_end() -> None:
+    small, large = counters(anonymous(sets=2), sets=2), counters(anonymous(sets=1 << 14), sets=1 << 14)
+    for n in range(10_000):
+        assert small.spend(f"k{n}", 1.0, 5, 1001.0) == large.spend(f"k{n}", 1.0, 5, 1001.0) == 0.0
+    assert (len(small._recent), len(large._recent)) == (8, 8_192)
+
+
+def test_what_was_forgotten_here_is_found_again_in_the_table() -> None:
+    one = counters(anonymous(1, 1 << 12), workers=1, sets=1 << 12)
+    one.add("k", 3.0, 1001.0)
+    one.refuse("bad", 1100.0, 1001.0)
+    for n in range(9_000):
+        one.amounts(f"other{n}", 1001.0)
+    assert one._get("k") is None is one._get("bad")
+    assert one.amounts("k", 1001.0)[0] == 3.0
+    assert one.spend("bad", 1.0, 9.0, 1001.0) == 99.0
+
+
+def test_two_tables_of_one_worker_on_one_memory_lose_nothing() -> None:
+    shared = anonymous(1)
+    old, new = counters(shared, 0, 1), counters(shared, 0, 1)  # a reload: the old one ends what it began
+    for n in range(60):
+        (old, new)[n % 2].add("k", 1.0, 1000.0 + n / 3)
+    assert old.amounts("k", 1019.9) == new.amounts("k", 1019.9) == (30.0, 30.0, 0.0)
+
+
 def test_two_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     context = get_context("fork")
     both = [context.Process(target=_add, args=(str(tmp_path / "rates"), n)) for n in range(2)]
@@ -173,6 +267,15 @@ def test_no_stretch_of_time_lets_more_through_than_rate_and_burst_allow(
     assert passed <= burst + rate * (now - start) + 1e-2
     if all(gap * rate >= 1.001 for gap in gaps):
         assert passed == len(gaps)
+
+
+def test_workers_space_out_one_key_together_whoever_comes_and_goes_in_its_set() -> None:
+    every, now = arrivals(10, 20, 3), 1e9
+    passed = [not every[n % 3].spend("k", now) for n in range(60)]
+    assert passed == [True] * 20 + [False] * 40
+    for n in range(5_000):
+        every[n % 3].spend(f"other{n}", now)
+    assert sum(not every[n % 3].spend("k", now + 1.0) for n in range(60)) == 10
 
 
 def test_a_bucket_fills_again_and_a_clock_that_goes_back_gives_nothing() -> None:

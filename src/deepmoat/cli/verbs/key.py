@@ -81,5 +81,43 @@ def revoke(key: str, settings: str | None, data: str | None) -> None:
     click.echo(f"revoked {key}")
 
 
+@command.command("hash", help="Print the hash that logs, budgets and orders know a client's API key by.")
+@settings_option
+@data_option
+@json_option
+def hash_of(settings: str | None, data: str | None, as_json: bool) -> None:
+    """The key is read from standard input: arguments can be seen by others."""
+    import sys
+
+    from deepmoat.app.folder import data_folder
+    from deepmoat.app.secret import secret_keys
+    from deepmoat.edge.llm.key import key_hasher
+    from deepmoat.kit.errors import ConfigError
+
+    given = sys.stdin.readline().strip().encode()
+    if not given:
+        raise ConfigError("no key on standard input", hint="printf %s \"$KEY\" | deepmoat key hash")
+    hashes = key_hasher(secret_keys(data_folder(settings, data))).hashes(given)
+    if as_json:
+        click.echo(json.dumps({"hash": hashes[0], "before": hashes[1:]}))
+        return
+    click.echo(hashes[0])
+    for old in hashes[1:]:
+        click.echo(f"{old}  before the secret was rotated", err=True)
+
+
+@command.command("rotate", help="Make a new secret for all keyed hashes. It counts from the next start.")
+@settings_option
+@data_option
+def rotate_secret(settings: str | None, data: str | None) -> None:
+    """The one before is kept, so that `hash` can tell what old logs say."""
+    from deepmoat.app.folder import data_folder
+    from deepmoat.app.secret import rotate
+
+    rotate(data_folder(settings, data))
+    click.echo("a new secret is in place: restart deepmoat")
+    click.echo("orders, budgets' `keys` and old logs name keys by their old hashes; `deepmoat key hash` tells both")
+
+
 def _day(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

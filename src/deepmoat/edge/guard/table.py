@@ -36,6 +36,7 @@ AGE = 0.2
 _REMEMBERED = 8_192
 _SHORT_ROW = 16 * WAYS * 8
 _NONE = bytes(8)
+_NO_CELLS: list[int] = []
 
 
 def sets_for(keys: int) -> int:
@@ -62,7 +63,7 @@ class Spot:
         self.row = number * table.row
         self.slot = (self.row >> 3) + table.worker * WAYS
         self.first = self.cell = table.first + number * WAYS * table.words
-        self.marks, self.cells = b"", list[int]()
+        self.marks, self.cells = b"", _NO_CELLS
 
 
 class Table:
@@ -143,6 +144,9 @@ class Recent(Generic[S]):
         self._spots: OrderedDict[str, S] = OrderedDict()
         self.get = self._spots.get
         """The spot of a key where it is remembered, else None."""
+
+    def __len__(self) -> int:
+        return len(self._spots)
 
     def spot(self, key: str) -> S:
         """The spot of a key, remembered from now on."""
