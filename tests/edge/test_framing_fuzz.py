@@ -2,8 +2,9 @@
 
 One worker runs for all examples, in a thread with its backend. Each example is one client connection. The
 rule has one direction: the edge may refuse what h11 takes, and never takes what h11 refuses. h11 differs
-from RFC 9112 in one place that matters here: an empty line before a request, which the RFC tells servers to
-skip (section 2.2), is an error to it, so the lines are skipped before it looks.
+from RFC 9112 in two places that matter here. An empty line before a request, which the RFC tells servers to
+skip (section 2.2), is an error to it, so the lines are skipped before it looks. And it reads nothing after
+an HTTP/1.0 request, though ``Connection: keep-alive`` allows that (appendix C.2.2): so it is asked again.
 """
 # ruff: noqa: E501 - bytes on the wire stay on one line
 
@@ -317,6 +318,7 @@ class Asked:
     host: bytes
     body: bytes = b""
     complete: bool = False
+    lasting: bool = False  # HTTP/1.0, and more may follow
 
 
 def read_requests(raw: bytes) -> list[Asked]:
@@ -330,7 +332,7 @@ def read_requests(raw: bytes) -> list[Asked]:
             while (got := http.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
                 if isinstance(got, h11.Request):
                     host = dict(got.headers).get(b"host", b"")
-                    asked.append(Asked(got.method.decode(), got.target, host))
+                    asked.append(Asked(got.method.decode(), got.target, host, lasting=_lasting(got)))
                 elif isinstance(got, h11.Data):
                     asked[-1].body += bytes(got.data)
                 elif isinstance(got, h11.EndOfMessage):
@@ -338,10 +340,17 @@ def read_requests(raw: bytes) -> list[Asked]:
                     break
         except h11.RemoteProtocolError:
             return asked
-        if len(asked) == before or not asked[-1].complete or http.their_state is h11.MUST_CLOSE:
+        over = http.their_state is h11.MUST_CLOSE and not asked[-1].lasting
+        if len(asked) == before or not asked[-1].complete or over:
             return asked
         raw = http.trailing_data[0]
     return asked
+
+
+def _lasting(got: h11.Request) -> bool:
+    values = b",".join(value for name, value in got.headers if name == b"connection").lower().split(b",")
+    options = {value.strip() for value in values}
+    return got.http_version == b"1.0" and b"keep-alive" in options and b"close" not in options
 
 
 def comparable(target: bytes, host: bytes) -> bytes:
@@ -500,7 +509,7 @@ TRAILER = mostly(
         b"\n",
     ),
 )
-LAST = mostly((b"0",), (b"00", b"000000", b"", b"0x0", b"-0", b"0;a=b", b"0 "))
+LAST_CHUNK = mostly((b"0",), (b"00", b"000000", b"", b"0x0", b"-0", b"0;a=b", b"0 "))
 
 
 @st.composite
@@ -530,7 +539,7 @@ def request(draw: Any) -> bytes:
     if framing == "chunked":
         headers.append(draw(CHUNKED))
         body = b"".join(draw(st.lists(chunk(), max_size=3)))
-        body += draw(LAST) + draw(ENDING) + draw(TRAILER) + draw(ENDING)
+        body += draw(LAST_CHUNK) + draw(ENDING) + draw(TRAILER) + draw(ENDING)
     return head + b"".join(draw(st.permutations(headers))) + draw(EOL) + body
 
 
@@ -657,6 +666,30 @@ def judge_answers(heard: Heard, served: list[Recorder], tally: Counter[str]) -> 
     tally["refused"] += len(others)
 
 
+LAST = (
+    b"GET /a HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, close\r\n\r\n",
+    b"GET /a HTTP/1.0\r\n\r\n",
+    b"GET /a HTTP/1.0\r\nConnection: close, keep-alive\r\n\r\n",
+    b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n",
+)
+
+
+def test_behind_a_request_that_ends_the_connection_nothing_is_read(rig: Rig) -> None:
+    followed = []
+    for last in LAST:
+        for pieces in (
+            [last + b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n"],
+            [last, b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n"],
+        ):
+            rig.begin()
+            heard = rig.converse(pieces, ["GET", "GET"])
+            assert [a.status for a in heard.answers()][:1] == [200]
+            if len(rig.seen) != 1 or len(heard.answers()) != 1:
+                followed.append(pieces)
+    assert not followed
+
+
 # The same for answers.
 
 
@@ -710,7 +743,7 @@ def answer(draw: Any) -> bytes:
     if framing == "chunked":
         headers.append(draw(CHUNKED))
         body = b"".join(draw(st.lists(chunk(), max_size=3)))
-        body += draw(LAST) + draw(ENDING) + draw(TRAILER) + draw(ENDING)
+        body += draw(LAST_CHUNK) + draw(ENDING) + draw(TRAILER) + draw(ENDING)
     return head + b"".join(draw(st.permutations(headers))) + draw(EOL) + body
 
 

@@ -132,7 +132,7 @@ class Counters:
         return current, before, until
 
     def _wait(self, known: _Sum, most: float, now: float) -> float:
-        """Look at all workers: seconds until at most ``most`` is in the last window; 0 when that is so now."""
+        """Look at all workers: seconds until the last window's sum is at most ``most``; 0 when it is now."""
         if known.until > now:
             return known.until - now
         current, before, known.until = self._read(known, now)
@@ -143,7 +143,7 @@ class Counters:
         total = known.total = current + before * (1 - gone)
         if total > most:
             known.fresh = 0.0
-            return self._until(current, before, most, gone)
+            return self._eased(current, before, most, gone)
         known.begin = now - gone * self.seconds
         known.fresh, known.most = known.begin + self.seconds, inf
         if self._share:
@@ -152,7 +152,8 @@ class Counters:
             known.fresh = min(known.fresh, now + AGE * left / most if most else 0.0)
         return 0.0
 
-    def _until(self, current: float, before: float, most: float, gone: float) -> float:
+    def _eased(self, current: float, before: float, most: float, gone: float) -> float:
+        """Seconds until the sum, which is above ``most`` now, no longer is, when nothing is added."""
         if most < 0:
             return self.seconds  # more at once than may ever come: never, but say something
         at = 1 - (most - current) / before if current <= most else 2 - most / current

@@ -8,7 +8,7 @@ from deepmoat.edge.guard.guard import Guard
 from deepmoat.edge.llm.answer import AnswerReader
 from deepmoat.edge.llm.call import Call, read_request
 from deepmoat.edge.llm.endpoint import Endpoint, Endpoints
-from deepmoat.edge.llm.key import key_hasher
+from deepmoat.edge.llm.key import key_hasher, session_hasher
 from deepmoat.edge.llm.prices import Prices
 from deepmoat.edge.proxy.forwarders import Forwarders
 from deepmoat.edge.proxy.head import AnswerHead, Head, HeadReader, origin_form
@@ -42,7 +42,7 @@ class Policy:
         self.endpoints = endpoints
         self._prompt_chars = settings.llm.text_chars if settings.llm.record_prompts else 0
         self._answer_chars = settings.llm.text_chars if settings.llm.record_answers else 0
-        self._hash = key_hasher(secret)
+        self._hash, self._hash_session = key_hasher(secret), session_hasher(secret)
         self._keys = tuple(name.lower().encode() for name in settings.key_headers)
         self._sessions = tuple(_session(source) for source in settings.session)
         noted = (*settings.key_headers, *(name for name, _ in self._sessions), "accept", "cookie")
@@ -74,7 +74,7 @@ class Policy:
             if name in read:
                 value = _cookie(read[name], cookie) if cookie else read[name]
                 if value:
-                    return self._hash(value)
+                    return self._hash_session(value)
         return ""
 
     def target(self, head: Head) -> bytes:
