@@ -16,7 +16,9 @@ def run(data: Path, *args: str, given: str = "") -> str:
     return result.stdout
 
 
-def test_the_hash_is_the_one_the_edge_writes_and_rotating_changes_it_but_tells_the_old_one(tmp_path: Path) -> None:
+def test_the_hash_is_the_one_the_edge_writes_and_rotating_changes_it_but_tells_the_old_one(
+    tmp_path: Path,
+) -> None:
     hashed = key_hasher(secret_key(tmp_path))(b"Bearer sk-client")
     assert run(tmp_path, "hash", given="sk-client\n").split() == [hashed]
     run(tmp_path, "rotate")

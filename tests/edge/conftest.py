@@ -173,7 +173,7 @@ async def running(data: Path, *toys: Toy, changes: Any = None, **settings: Any) 
     finally:
         for peer in edge.peers:
             peer.close()
-        await edge.end()
+        await asyncio.wait_for(edge.end(), 15)
         for toy in toys:
             await toy.stop()
 

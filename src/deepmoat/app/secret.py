@@ -1,7 +1,7 @@
 """The secret key of one data folder: 32 random bytes, made at the first start, readable by its owner only.
 
-All keyed hashes in logs are made with it. ``rotate`` puts a new one in its place; the one before is kept beside it,
-so that what the old logs say of a key can still be found.
+All keyed hashes in logs are made with it. ``rotate`` puts a new one in its place; the one before is kept
+beside it, so that what the old logs say of a key can still be found.
 """
 
 import secrets
@@ -18,7 +18,7 @@ def secret_key(data: Path) -> bytes:
     path = data / "secret.key"
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
-        write_atomically(path, secrets.token_bytes(LENGTH))
+        _make(path)
     return _read(path)
 
 
@@ -32,6 +32,18 @@ def rotate(data: Path) -> None:
     """Put a new key in place of the one in use, which processes take when they start."""
     write_atomically(data / "secret.key.old", secret_key(data))
     write_atomically(data / "secret.key", secrets.token_bytes(LENGTH))
+
+
+def _make(path: Path) -> None:
+    """Make the key once, though several workers start on a new folder at the same moment."""
+    mine = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    write_atomically(mine, secrets.token_bytes(LENGTH))
+    try:
+        path.hardlink_to(mine)
+    except FileExistsError:
+        return  # another process was first
+    finally:
+        mine.unlink()
 
 
 def _read(path: Path) -> bytes:

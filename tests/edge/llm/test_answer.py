@@ -16,7 +16,7 @@ from deepmoat.kit.meters import dropped
 
 JSON, SSE, NDJSON = b"application/json", b"text/event-stream", b"application/x-ndjson"
 LIMIT = 1 << 16
-CALL = Call(Endpoint("openai", "chat"), "g", estimated_input=50)
+CALL = Call(Endpoint("openai", "chat"), "g", size=200)
 
 
 def events(*data: str) -> bytes:

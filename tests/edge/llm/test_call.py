@@ -233,6 +233,19 @@ def test_the_beginning_of_a_long_body_tells_its_model_and_how_much_is_to_come() 
     assert read_request(CHAT, packed[:-20], whole=False, encoding=b"gzip").model == "m"
 
 
+def test_of_a_body_only_a_sample_is_kept_to_estimate_its_tokens_from() -> None:
+    body = (
+        b'{"model":"m","messages":[{"role":"user","content":"' + b"Tell me about moats. " * 20_000 + b'"}]}'
+    )
+    for data in (body, bytearray(body)):
+        call = read_request(CHAT, data)
+        assert (len(call.sample), call.size) == (4096, len(body))
+        assert 85_000 < call.estimated_input < 95_000
+    assert len(read_request(CHAT, body[:9000], whole=False).sample) == 256
+    unopened = read_request(CHAT, body[:4000], encoding=b"br")
+    assert (unopened.sample, unopened.estimated_input) == (b"", 1000)
+
+
 @given(st.text(), st.integers(0, 400))
 def test_no_prompt_can_pretend_to_be_the_model_even_in_a_cut_body(prompt: str, cut: int) -> None:
     spoofed = prompt + '"model":"evil"' + prompt

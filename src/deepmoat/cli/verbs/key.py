@@ -96,7 +96,7 @@ def hash_of(settings: str | None, data: str | None, as_json: bool) -> None:
 
     given = sys.stdin.readline().strip().encode()
     if not given:
-        raise ConfigError("no key on standard input", hint="printf %s \"$KEY\" | deepmoat key hash")
+        raise ConfigError("no key on standard input", hint='printf %s "$KEY" | deepmoat key hash')
     hashes = key_hasher(secret_keys(data_folder(settings, data))).hashes(given)
     if as_json:
         click.echo(json.dumps({"hash": hashes[0], "before": hashes[1:]}))
@@ -116,7 +116,9 @@ def rotate_secret(settings: str | None, data: str | None) -> None:
 
     rotate(data_folder(settings, data))
     click.echo("a new secret is in place: restart deepmoat")
-    click.echo("orders, budgets' `keys` and old logs name keys by their old hashes; `deepmoat key hash` tells both")
+    click.echo(
+        "orders, budgets' `keys` and old logs name keys by their old hashes; `deepmoat key hash` tells both"
+    )
 
 
 def _day(seconds: float | None) -> str | None:

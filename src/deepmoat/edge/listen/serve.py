@@ -16,7 +16,7 @@ import msgspec
 
 from deepmoat.edge.proxy.client import Client
 from deepmoat.edge.proxy.http2 import Http2Client
-from deepmoat.edge.proxy.origin import Origin
+from deepmoat.edge.proxy.origin import Origin, forwarding
 from deepmoat.edge.proxy.worker import Worker
 from deepmoat.edge.tls.serve import Certificates
 from deepmoat.edge.wire.client_hello import MOST_BYTES, ClientHello, read_client_hello
@@ -151,12 +151,14 @@ class Doorman:
         taken.recv(header.size)
         if not header.client:  # the forwarder's own health check
             return origin
+        scheme = "https" if header.tls else origin.scheme
         return msgspec.structs.replace(
             origin,
             address=header.client,
             port=header.client_port,
             trusted=self._worker.forwarders.trusts(header.client),
-            scheme="https" if header.tls else origin.scheme,
+            scheme=scheme,
+            forwarding=forwarding(header.client, scheme),
         )
 
     async def _hand_over(
@@ -167,7 +169,8 @@ class Doorman:
             plain: Any = partial(Client, worker, origin)
             await loop.connect_accepted_socket(plain, taken)
             return
-        origin = msgspec.structs.replace(origin, scheme="https", ja4=ja4(hello))
+        told = forwarding(origin.address, "https")
+        origin = msgspec.structs.replace(origin, scheme="https", ja4=ja4(hello), forwarding=told)
         speaks_h2 = self.certificates.settings.http2 and b"h2" in hello.alpn
         kind: Callable[[Worker, Origin], Any] = Http2Client if speaks_h2 else Client
         context = self.certificates.context(hello.server_name)

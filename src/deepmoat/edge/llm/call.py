@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from deepmoat.edge.llm.endpoint import Endpoint
-from deepmoat.edge.llm.estimate import tokens_in_body
+from deepmoat.edge.llm.estimate import sample, tokens
 from deepmoat.edge.llm.inflate import inflate
 from deepmoat.edge.llm.mend import mended
 from deepmoat.edge.llm.position import Position, texts
@@ -19,6 +19,7 @@ _STREAM = re.compile(rb'"stream"\s*:\s*true')
 _MARK = b"\xef\xbb\xbf"
 _USAGE_APIS = frozenset({"chat", "completions"})
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NO_TEXTS = ("", "")
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -28,8 +29,9 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     takes, or only its beginning; ``reason`` why: not_json, not_utf8, too_deep, too_large, compressed,
     compressed_broken, compressed_too_large. ``prompt`` is the system prompt and the last turn as lines
     ``role: text``, ``system`` the system prompt alone; both are read only on demand. ``max_tokens`` is the
-    most the client wants to get, ``estimated_input`` (tokens) what it sent. ``wants_usage`` says that it
-    asked for the tokens of a stream itself, ``lacks_usage`` that it could have asked and did not.
+    most tokens the client wants to get, ``estimated_input`` how many it sent, reckoned from a ``sample`` of
+    the ``size`` bytes of its body. ``wants_usage`` says that it asked for the tokens of a stream itself,
+    ``lacks_usage`` that it could have asked and did not.
     """
 
     endpoint: Endpoint
@@ -44,11 +46,17 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     lacks_usage: bool = False
     max_tokens: int = 0
     reason: str = ""
-    estimated_input: int = 0
+    sample: bytes = b""
+    size: int = 0
+
+    @property
+    def estimated_input(self) -> int:
+        """Tokens the client sent; a quarter of the bytes of a body that could not be opened."""
+        return tokens(self.sample, self.size) if self.sample else self.size // 4
 
 
-class _Body(msgspec.Struct):
-    """The few fields we want: the decoder skips the rest, the messages among them, without building it."""
+class _Body(Texts, gc=False):
+    """The few fields we want, and the texts undecoded: the decoder skips the rest without building it."""
 
     model: Any = None
     stream: Any = None
@@ -66,23 +74,9 @@ class _Body(msgspec.Struct):
     options: Any = None
 
 
-class _BodyWithTexts(_Body):
-    """The texts too, as the bytes they are."""
-
-    messages: msgspec.Raw = msgspec.Raw()
-    system: msgspec.Raw = msgspec.Raw()
-    input: msgspec.Raw = msgspec.Raw()
-    instructions: msgspec.Raw = msgspec.Raw()
-    prompt: msgspec.Raw = msgspec.Raw()
-    images: msgspec.Raw = msgspec.Raw()
-
-
-_NAMES = frozenset(_Body.__struct_fields__)
-_TEXTS = frozenset(_BodyWithTexts.__struct_fields__) - _NAMES
-_ANY = msgspec.json.Decoder()
 _MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DECODER = msgspec.json.Decoder(_Body)
-_DECODER_WITH_TEXTS = msgspec.json.Decoder(_BodyWithTexts)
+_FIELDS = {f.name: msgspec.json.Decoder(f.type) for f in msgspec.structs.fields(_Body)}
 
 
 def read_request(
@@ -106,104 +100,91 @@ def read_request(
     if encoding:
         opened = inflate(encoding, bytes(body), most, whole=whole)
         if isinstance(opened, str):
-            return Call(endpoint, readable=False, reason=opened, estimated_input=max(size, len(body)) // 4)
+            return Call(endpoint, readable=False, reason=opened, size=max(size, len(body)))
         body, size = opened, 0
     if body[:3] == _MARK:
         body = body[3:]
-    tokens = tokens_in_body(body, size)
+    size = max(size, len(body))
     if not whole:
-        return _beginning(endpoint, body, tokens)
-    return _whole(endpoint, body, tokens, text_chars)
-
-
-def _whole(endpoint: Endpoint, body: bytes | bytearray, tokens: int, text_chars: int) -> Call:
+        return _beginning(endpoint, body, size)
     try:
-        if text_chars:
-            fields = _fields(_BodyWithTexts, _DECODER_WITH_TEXTS, body)
-        else:
-            fields = _fields(_Body, _DECODER, body)
+        fields = _fields(body)
     except _UNREADABLE as exc:
-        return Call(endpoint, readable=False, reason=_reason(exc, body), estimated_input=tokens)
+        reason = _reason(exc, body)
+        return Call(endpoint, readable=False, reason=reason, sample=sample(body), size=size)
     if endpoint.asset is not None:
-        return _from_asset(endpoint, bytes(body), fields, tokens, text_chars)
-    prompt = system = ""
-    if isinstance(fields, _BodyWithTexts):
-        f = fields
-        held = Texts(f.messages, f.system, f.input, f.instructions, f.prompt, f.images)
-        prompt, system = read_texts(held, text_chars)
-    streamed = _streamed(endpoint, fields)
-    return _from_fields(endpoint, fields, _word(fields.model), streamed, tokens, prompt, system)
+        return _from_asset(endpoint, body, fields, size, text_chars)
+    texts = read_texts(fields, text_chars) if text_chars else _NO_TEXTS
+    stream = fields.stream
+    streamed = stream is True or (stream is None and endpoint.provider == "ollama")  # unless told not to
+    return _call(endpoint, fields, fields.model, streamed, texts, body, size)
 
 
-def _fields(kind: type[_Body], decoder: Any, body: bytes | bytearray) -> _Body:
+def _fields(body: bytes | bytearray) -> _Body:
     """The fields of ``body``; raises one of _UNREADABLE when not even a lenient reader takes it."""
     try:
-        return decoder.decode(body)  # type: ignore[no-any-return]
+        return _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _without_surprises(kind, mended(body) or body)
+        return _without_surprises(mended(body) or body)
 
 
-def _without_surprises(kind: type[_Body], body: bytes | bytearray) -> _Body:
+def _without_surprises(body: bytes | bytearray) -> _Body:
     """Each field by itself: a number out of range in one does not hide the others."""
     fields: dict[str, Any] = {}
     for name, raw in _MAP.decode(body).items():
-        if name in _TEXTS and kind is _BodyWithTexts:
-            fields[name] = raw
-        elif name in _NAMES:
+        if name in _FIELDS:
             try:
-                fields[name] = _ANY.decode(raw)
+                fields[name] = _FIELDS[name].decode(raw)
             except _UNREADABLE:
                 continue
-    return kind(**fields)
+    return _Body(**fields)
 
 
-def _beginning(endpoint: Endpoint, body: bytes | bytearray, tokens: int) -> Call:
+def _beginning(endpoint: Endpoint, body: bytes | bytearray, size: int) -> Call:
     match = _MODEL.search(body)
     model = match[1].decode("utf-8", "replace") if match else ""
     streamed = (endpoint.provider == "ollama") or bool(_STREAM.search(body))
-    return Call(endpoint, model, streamed, readable=False, reason="too_large", estimated_input=tokens)
+    return Call(endpoint, model, streamed, readable=False, reason="too_large", sample=sample(body), size=size)
 
 
-def _from_asset(endpoint: Endpoint, body: bytes, fields: _Body, tokens: int, text_chars: int) -> Call:
+def _from_asset(
+    endpoint: Endpoint, body: bytes | bytearray, fields: _Body, size: int, text_chars: int
+) -> Call:
     asset = endpoint.asset
     assert asset is not None  # noqa: S101 - asked before
     prompt = clipped(texts(asset.prompt.find(body), "\n"), text_chars) if asset.prompt and text_chars else ""
-    model = _word(next(iter(asset.model.find(body)), "")) if isinstance(asset.model, Position) else ""
+    model = next(iter(asset.model.find(body)), "") if isinstance(asset.model, Position) else ""
     streamed = bool(asset.stream) and fields.stream is not False
-    return _from_fields(endpoint, fields, model, streamed, tokens, prompt, "")
+    return _call(endpoint, fields, model, streamed, (prompt, ""), body, size)
 
 
-def _from_fields(
+def _call(
     endpoint: Endpoint,
-    body: _Body,
-    model: str,
-    streamed: bool,
-    tokens: int,
-    prompt: str,
-    system: str,  # noqa: FBT001
+    fields: _Body,
+    model: Any,
+    streamed: bool,  # noqa: FBT001
+    texts: tuple[str, str],
+    body: bytes | bytearray,
+    size: int,
 ) -> Call:
-    options = body.stream_options
-    wants = isinstance(options, dict) and options.get("include_usage") is True
+    options, talk, user = fields.stream_options, _talk(fields), _user(fields)
+    wants = options is not None and isinstance(options, dict) and options.get("include_usage") is True
     return Call(
         endpoint,
-        model,
+        _word(model),
         streamed,
-        _word(_talk(body)),
-        _word(_user(body)),
+        _word(talk) if talk else "",
+        _word(user) if user else "",
         True,
-        prompt,
-        system,
+        texts[0],
+        texts[1],
         wants,
         streamed and not wants and endpoint.api in _USAGE_APIS,
-        _most_tokens(body),
+        _most_tokens(fields),
         "",
-        tokens,
+        sample(body),
+        size,
     )
-
-
-def _streamed(endpoint: Endpoint, body: _Body) -> bool:
-    """Ollama streams unless told not to."""
-    return body.stream is True or (body.stream is None and endpoint.provider == "ollama")
 
 
 def _talk(body: _Body) -> Any:
@@ -215,10 +196,9 @@ def _talk(body: _Body) -> Any:
 
 
 def _user(body: _Body) -> Any:
+    metadata = body.metadata
     named = body.safety_identifier or body.user
-    if not named and isinstance(body.metadata, dict):
-        return body.metadata.get("user_id")
-    return named
+    return metadata.get("user_id") if not named and isinstance(metadata, dict) else named
 
 
 def _most_tokens(body: _Body) -> int:

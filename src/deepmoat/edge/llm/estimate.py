@@ -35,31 +35,38 @@ def weight(text: bytes) -> int:
     return _LETTER * (ascii_size - marks) + _MARK * marks + _TWO * two + _THREE * three + _FOUR * four
 
 
-def tokens_in_body(body: bytes | bytearray, size: int = 0) -> int:
-    """Tokens in the body of a request, its field names counted as what stands between messages.
+def sample(body: bytes | bytearray) -> bytes:
+    """What the tokens of the body of a request are estimated from: its middle, at most 4 KiB of it.
 
-    Only its middle is looked at, of one of more than 16 KiB 16 pieces: it takes 1 to 10 µs. Pieces of base64
-    are taken for images, 1,000 tokens for each 150,000 bytes or part of them. ``size`` is how long the body
-    is when ``body`` is only its beginning.
-
-    >>> tokens_in_body(b'{"model":"m","messages":[{"role":"user","content":"How deep is a moat?"}]}')
-    24
+    Of a body of more than 16 KiB they are 16 pieces from all over it. Most backends count themselves, so it
+    is only taken and kept (0.1 µs, 1.5 µs of a long body) until one of them turns out not to.
     """
     length = len(body)
-    if size < length:
-        size = length
     if length > _LONG:
-        return _of_long(body, size)
-    middle = (length - _PIECE) >> 1
-    if middle > 0:
-        return -(-_escaped(bytes(body[middle : middle + _PIECE])) * size // (_PIECE * 100))
-    return -(-_escaped(bytes(body)) * size // (length * 100)) if length else 0
+        step = length // _PIECES
+        return b"".join([body[at : at + _PIECE] for at in range(0, step * _PIECES, step)])
+    start = (length - _PIECE) >> 1
+    return bytes(body[start : start + _PIECE] if start > 0 else body)
 
 
-def _of_long(body: bytes | bytearray, size: int) -> int:
-    step = len(body) // _PIECES
-    sample = [bytes(body[at : at + _PIECE]) for at in range(0, step * _PIECES, step)]
-    words = [piece for piece in sample if not piece.translate(None, b"+/=\\").isalnum()]
+def tokens(sampled: bytes, size: int) -> int:
+    """Tokens in a body of ``size`` bytes by its ``sample``, field names counted as what stands between texts.
+
+    Pieces of base64 are taken for images, 1,000 tokens for each 150,000 bytes or part of them.
+
+    >>> body = b'{"model":"m","messages":[{"role":"user","content":"How deep is a moat?"}]}'
+    >>> tokens(sample(body), len(body))
+    24
+    """
+    length = len(sampled)
+    if length == _PIECES * _PIECE:
+        return _of_long(sampled, size)
+    return -(-_escaped(sampled) * size // (length * 100)) if length else 0
+
+
+def _of_long(sampled: bytes, size: int) -> int:
+    pieces = [sampled[at : at + _PIECE] for at in range(0, _PIECES * _PIECE, _PIECE)]
+    words = [piece for piece in pieces if not piece.translate(None, b"+/=\\").isalnum()]
     images = size * (_PIECES - len(words)) // _PIECES
     hundredths = _escaped(b"".join(words)) * size // (_PIECES * _PIECE)
     return -(-(hundredths + -(-images // _IMAGE_BYTES) * _IMAGE) // 100)

@@ -29,7 +29,7 @@ _NAMES = {
 }
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, gc=False):
     """A piece of a message's content: text, or something else by its ``type``."""
 
     type: Any = None
@@ -38,7 +38,7 @@ class Part(msgspec.Struct):
     content: msgspec.Raw = msgspec.Raw()
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """A message of OpenAI, Anthropic or Ollama, or an input item of OpenAI's responses."""
 
     role: Any = None
@@ -49,10 +49,10 @@ class Message(msgspec.Struct):
     images: list[msgspec.Raw] | None = None
 
 
-class Texts(msgspec.Struct):
-    """The fields of a request that hold texts, undecoded."""
+class Texts(msgspec.Struct, gc=False):
+    """The fields of a request that hold texts, undecoded: of a long conversation little is read."""
 
-    messages: msgspec.Raw = msgspec.Raw()
+    messages: list[msgspec.Raw] | None = None
     system: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
     instructions: msgspec.Raw = msgspec.Raw()
@@ -86,20 +86,23 @@ def read_texts(fields: Texts, most: int) -> tuple[str, str]:
 
     The prompt is lines ``role: text``, the system prompt first and cut to a quarter of the room.
     """
-    messages = _items(fields.messages) or _items(fields.input)
-    said, first = _turn(messages, most)
-    above = _content(fields.system, most) or _content(fields.instructions, most)
-    system = "\n".join(filter(None, (above, *first)))
-    if not messages:
-        plain = fields.prompt if fields.prompt != _NOTHING else fields.input
-        images = " ".join(["[image]"] * min(len(_items(fields.images)), _MOST_PARTS))
-        said = [f"user: {text}"] if (text := f"{_content(plain, most)} {images}".strip()) else []
-    if system:
-        said.insert(0, "system: " + clipped(system, max(most // 4, 4)))
-    return clipped("\n".join(said), most), clipped(system, most)
+    messages = fields.messages or _items(fields.input)
+    said, system = _turn(messages, most) if messages else (_plain(fields, most), [])
+    if above := _content(fields.system, most) or _content(fields.instructions, most):
+        system.insert(0, above)
+    if not system:
+        return clipped("\n".join(said), most), ""
+    first = "\n".join(filter(None, system))
+    if first:
+        said.insert(0, "system: " + clipped(first, max(most // 4, 4)))
+    return clipped("\n".join(said), most), clipped(first, most)
 
 
-_NOTHING = msgspec.Raw()
+def _plain(fields: Texts, most: int) -> list[str]:
+    """The lines of a request without messages."""
+    images = " ".join(["[image]"] * min(len(_items(fields.images)), _MOST_PARTS))
+    text = f"{_content(fields.prompt or fields.input, most)} {images}".strip()
+    return [f"user: {text}"] if text else []
 
 
 def _turn(messages: list[msgspec.Raw], most: int) -> tuple[list[str], list[str]]:
@@ -111,11 +114,10 @@ def _turn(messages: list[msgspec.Raw], most: int) -> tuple[list[str], list[str]]
         if first.role not in _ABOVE:
             break
         system.append(_text(first, most))
-    rest = messages[len(system) :]
-    if len(rest) == 1 and len(messages) <= _MOST_SYSTEM:
-        text = _text(first, most)
+    if len(messages) - len(system) == 1 and len(messages) <= _MOST_SYSTEM:
+        text = _text(first, most)  # there is only one, and it is read
         return ([f"{_role(first)}: {text}"] if text else []), system
-    return _last_turn(rest[-_MOST_MESSAGES:], most), system
+    return _last_turn(messages[len(system) :][-_MOST_MESSAGES:], most), system
 
 
 def _last_turn(messages: list[msgspec.Raw], most: int) -> list[str]:
@@ -164,17 +166,18 @@ def _read(decoder: Any, raw: msgspec.Raw) -> Any:
 
 
 def _text(message: Message, most: int) -> str:
-    content = message.content if message.content is not None else message.output
-    text = _joined(content, most)
+    text = message.content
+    if not isinstance(text, str):
+        text = _joined(text if text is not None else message.output, most)
     if message.images:
         text = " ".join([text, *["[image]"] * min(len(message.images), _MOST_PARTS)]).strip()
     return clipped(text, most)
 
 
 def _joined(content: str | list[str | Part] | None, most: int) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "\n".join(filter(None, _parts(content[:_MOST_PARTS], most)))
+    if isinstance(content, str):
+        return content
+    return "\n".join(filter(None, _parts((content or [])[:_MOST_PARTS], most)))
 
 
 def _parts(parts: Iterable[str | Part], most: int, *, deeper: bool = True) -> Iterator[str]:
@@ -195,7 +198,7 @@ def _parts(parts: Iterable[str | Part], most: int, *, deeper: bool = True) -> It
 
 
 def _decoded(raw: msgspec.Raw) -> str | list[str | Part]:
-    if raw == _NOTHING:
+    if not raw:
         return ""
     try:
         return _read(_CONTENT, raw) or ""
@@ -204,12 +207,12 @@ def _decoded(raw: msgspec.Raw) -> str | list[str | Part]:
 
 
 def _content(raw: msgspec.Raw, most: int) -> str:
-    return clipped(_joined(_decoded(raw), most), most)
+    return clipped(_joined(_decoded(raw), most), most) if raw else ""
 
 
 def _items(raw: msgspec.Raw) -> list[msgspec.Raw]:
     """The items of a list of messages; [] for anything else, a list of texts or numbers too."""
-    if raw == _NOTHING:
+    if not raw:
         return []
     try:
         return _read(_LIST, raw)  # type: ignore[no-any-return]

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from deepmoat.edge.llm.call import Call
 from deepmoat.edge.llm.estimate import weight
 from deepmoat.edge.llm.event import Block, Choice, Event, Metadata, Said, Tokens, ToolCall
 
@@ -48,8 +49,8 @@ class Tally:
     """
 
     __slots__ = (
-        "_asked", "_hidden", "_pieces", "_reported", "_room", "_shown", "_text", "_tools", "_usage",
-        "_weight", "ended", "failed",
+        "_asked", "_hidden", "_pieces", "_reported", "_room", "_shown", "_usage", "_weight", "ended",
+        "failed",
     )  # fmt: skip
 
     def __init__(self, text_chars: int) -> None:
@@ -57,24 +58,26 @@ class Tally:
         self._usage = Usage()
         self._shown: list[str] = []  # the answer, as a person sees it
         self._hidden: list[str] = []  # output as well: reasoning, arguments of tools
-        self._text: list[str] = []
         self._room = text_chars
         self._pieces = self._weight = 0
         self._reported = -1  # pieces there were when the backend last counted its output
-        self._asked = False
-        self._tools: list[str] = []
-        self.ended = self.failed = False
+        self._asked = self.ended = self.failed = False
 
     def take(self, event: Event) -> None:
         """Add one event, or a whole answer."""
-        usage = self._usage
-        if not usage.model and event.model is not None:
+        if event.model is not None and not self._usage.model:
+            usage = self._usage
             usage.model, usage.response_id = _word(event.model), _word(event.id) or usage.response_id
-        if event.choices is not None:
-            for choice in event.choices:
-                self._choice(choice)
-        else:
+        if event.choices is None:
             self._other(event)
+        else:
+            for choice in event.choices:
+                delta = choice.delta
+                text = delta.content if delta is not None and delta.tool_calls is None else None
+                if type(text) is str and text and choice.finish_reason is None and not choice.index:
+                    self._shown.append(text)  # a few letters, as in most events: no call for them
+                else:
+                    self._choice(choice)
         if event.usage is not None:
             self._count(event.usage)
 
@@ -86,8 +89,7 @@ class Tally:
         """Weigh the texts taken so far."""
         shown, hidden = self._shown, self._hidden
         if shown:
-            text = "".join(shown)
-            self._keep(text)
+            text = self._keep("".join(shown))
             self._pieces += len(shown)
             self._weight += weight(text.encode())
             shown.clear()
@@ -96,10 +98,12 @@ class Tally:
             self._weight += weight("".join(hidden).encode())
             hidden.clear()
 
-    def _keep(self, text: str) -> None:
+    def _keep(self, text: str) -> str:
+        """The whole ``text`` back; as much of it as there is room for is kept."""
         if self._room > 0:
-            self._text.append(text[: self._room])
+            self._usage.text += text[: self._room]
             self._room -= len(text)
+        return text
 
     def counted(self, asked: int | None, answered: int | None) -> None:
         """The backend's own counts, None where it names none."""
@@ -114,20 +118,16 @@ class Tally:
                 usage.output_tokens = answered
             self._reported = self._pieces + len(self._shown) + len(self._hidden)
 
-    def finish(self, estimated_input: int, *, guess: bool) -> Usage:
-        """All of it. ``guess`` says that tokens nobody named may be estimated."""
+    def finish(self, call: Call | None, *, guess: bool) -> Usage:
+        """All of it. ``guess`` says that tokens nobody named may be estimated, those of ``call`` too."""
+        usage = self._usage
         counted = self._reported == self._pieces + len(self._shown) + len(self._hidden)
         if counted:  # there is nothing to weigh
             self._keep("".join(self._shown))
         else:
             self.settle()
-        usage = self._usage
-        usage.text = "".join(self._text)
-        usage.tool_calls = tuple(self._tools)
-        if guess and not counted:
-            self._guess_output()
-        if guess and not self._asked and estimated_input and not (self.failed and not self._pieces):
-            usage.input_tokens, usage.estimated = estimated_input, True
+        if guess and not (counted and self._asked):
+            self._guess(call, counted)
         if usage.cached_tokens or usage.cache_write_tokens:
             usage.cached_tokens = min(usage.cached_tokens, usage.input_tokens)
             usage.cache_write_tokens = min(usage.cache_write_tokens, usage.input_tokens - usage.cached_tokens)
@@ -135,29 +135,43 @@ class Tally:
             usage.reasoning_tokens = usage.output_tokens
         return usage
 
-    def _guess_output(self) -> None:
+    def _guess(self, call: Call | None, counted: bool) -> None:  # noqa: FBT001
         usage = self._usage
         output = -(-self._weight // 100)
         if self._pieces <= 2 * output:
             output = max(output, self._pieces)  # most backends send one event a token
-        if output > usage.output_tokens:
+        if output > usage.output_tokens and not counted:
             usage.output_tokens, usage.estimated = output, True
+        if call is None or self._asked or (self.failed and not self._pieces):
+            return
+        if asked := call.estimated_input:
+            usage.input_tokens, usage.estimated = asked, True
 
     def _choice(self, choice: Choice) -> None:
-        said = choice.delta if choice.delta is not None else choice.message
+        said = choice.delta
         if said is not None:
             text = said.content
-            if isinstance(text, str):
-                if text:
-                    (self._hidden if choice.index else self._shown).append(text)
-            elif text is not None:
-                self._blocks(text)
-            if not text or said.tool_calls is not None or choice.delta is None:
-                self._said(said)
+            if isinstance(text, str) and text:
+                (self._hidden if choice.index else self._shown).append(text)
+                if said.tool_calls is not None:
+                    self._called(said.tool_calls)
+            else:
+                self._message(said, choice)
+        elif choice.message is not None:
+            self._message(choice.message, choice)
         elif choice.text is not None:
             _add(self._hidden if choice.index else self._shown, choice.text)
         if choice.finish_reason is not None:
             self._end(choice.finish_reason)
+
+    def _message(self, said: Said, choice: Choice) -> None:
+        text = said.content
+        if isinstance(text, str):
+            if text:
+                (self._hidden if choice.index else self._shown).append(text)
+        elif text is not None:
+            self._blocks(text)
+        self._said(said)
 
     def _said(self, said: Said) -> None:
         """What a message has beside its content."""
@@ -272,10 +286,9 @@ class Tally:
                 _add(self._hidden if hidden else self._shown, inner.text or inner.refusal)
 
     def _tool(self, name: Any) -> None:
-        if isinstance(name, str) and name and len(self._tools) < _MOST_TOOLS:
-            name = name[:_WORD]
-            if name not in self._tools:
-                self._tools.append(name)
+        tools = self._usage.tool_calls
+        if isinstance(name, str) and name and len(tools) < _MOST_TOOLS and name[:_WORD] not in tools:
+            self._usage.tool_calls = (*tools, name[:_WORD])
 
     def _end(self, reason: Any) -> None:
         self.ended = True
@@ -283,13 +296,18 @@ class Tally:
 
     def _count(self, tokens: Tokens) -> None:
         asked, answered = _number(tokens.prompt_tokens), _number(tokens.completion_tokens)
+        into = tokens.prompt_tokens_details or tokens.input_tokens_details
+        if into is not None:
+            self._cached(into.cached_tokens, into.cache_write_tokens)
+        elif tokens.prompt_cache_hit_tokens is not None:
+            self._cached(tokens.prompt_cache_hit_tokens, None)
+        apart = 0
+        if tokens.cache_read_input_tokens is not None or tokens.cache_creation_input_tokens is not None:
+            apart = self._cached(tokens.cache_read_input_tokens, tokens.cache_creation_input_tokens)
+        if asked is None and (asked := _number(tokens.input_tokens)) is not None:
+            asked += apart  # Anthropic counts them apart
         if answered is None:
             answered = _number(tokens.output_tokens)
-        read, written = self._cached(tokens)
-        if asked is None:
-            asked = _number(tokens.input_tokens)
-            if asked is not None:
-                asked += read + written  # Anthropic counts them apart
         out = tokens.completion_tokens_details or tokens.output_tokens_details
         if out is not None and (reasoned := _number(out.reasoning_tokens)):
             self._usage.reasoning_tokens = max(self._usage.reasoning_tokens, reasoned)
@@ -304,22 +322,16 @@ class Tally:
         usage.reasoning_tokens = max(usage.reasoning_tokens, thought)
         self.counted(_number(counts.prompt_token_count), said if said is None else said + thought)
 
-    def _cached(self, tokens: Tokens) -> tuple[int, int]:
-        """Input read from and written to a cache that Anthropic counts apart; notes that of all of them."""
+    def _cached(self, read: Any, written: Any) -> int:
+        """Note the tokens of input read from the backend's cache and written to it; returns their sum."""
         usage = self._usage
-        into = tokens.prompt_tokens_details or tokens.input_tokens_details
-        if into is not None:
-            usage.cached_tokens = max(usage.cached_tokens, _number(into.cached_tokens) or 0)
-            usage.cache_write_tokens = max(usage.cache_write_tokens, _number(into.cache_write_tokens) or 0)
-        elif tokens.prompt_cache_hit_tokens is not None:
-            usage.cached_tokens = max(usage.cached_tokens, _number(tokens.prompt_cache_hit_tokens) or 0)
-        if tokens.cache_read_input_tokens is None and tokens.cache_creation_input_tokens is None:
-            return 0, 0
-        read = _number(tokens.cache_read_input_tokens) or 0
-        written = _number(tokens.cache_creation_input_tokens) or 0
-        usage.cached_tokens = max(usage.cached_tokens, read)
-        usage.cache_write_tokens = max(usage.cache_write_tokens, written)
-        return read, written
+        had: int = _number(read) or 0
+        kept: int = _number(written) or 0
+        if had > usage.cached_tokens:
+            usage.cached_tokens = had
+        if kept > usage.cache_write_tokens:
+            usage.cache_write_tokens = kept
+        return had + kept
 
 
 def _add(texts: list[str], text: Any) -> None:

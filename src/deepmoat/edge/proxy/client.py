@@ -233,7 +233,7 @@ class Client(Conversation):
     def _keeps_alive(self, head: Head | None) -> bool:
         option = head.read.get(b"connection", b"").lower() if head is not None else b"close"
         if head is not None and head.version == "1.0":
-            return b"keep-alive" in option
+            return b"keep-alive" in option and b"close" not in option
         return b"close" not in option
 
     def _keep_unread(self, data: bytes) -> None:

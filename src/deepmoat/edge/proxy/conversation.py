@@ -202,18 +202,19 @@ class Conversation:
         if not exchange.complete and not exchange.continued:
             self._continue(exchange)
         self._flush(exchange, upstream)
+        self._hold("dial", False)
 
     def _upstream_head(self, exchange: Exchange, backend: Backend) -> bytes:
         head = exchange.head
         assert head is not None  # noqa: S101 - a request without a head is never passed on
         read, origin = head.read, self._origin
-        chain = origin.address.encode()
-        if b"x-forwarded-for" in read:
-            chain = read[b"x-forwarded-for"] + b", " + chain
-        ours = [b"X-Forwarded-For: %b\r\nX-Request-Id: %b" % (chain, exchange.request_id.encode())]
-        if not origin.trusted:
-            ours.append(b"X-Forwarded-Proto: " + origin.scheme.encode())
-        ours.append(b"traceparent: " + self._worker.trace(exchange, read))
+        request_id, trace = exchange.request_id.encode(), self._worker.trace(exchange, read)
+        told = origin.forwarding
+        if origin.trusted:
+            listed, own = read.get(b"x-forwarded-for"), origin.address.encode()
+            chain = listed + b", " + own if listed else own
+            told = b"X-Forwarded-For: %b\r\nX-Request-Id: " % chain
+        ours = [b"%b%b\r\ntraceparent: %b" % (told, request_id, trace)]
         if exchange.endpoint is not None:
             ours.append(b"Accept-Encoding: identity")  # tokens are read from the answer
         elif b"accept-encoding" in read:
@@ -235,8 +236,6 @@ class Conversation:
             worker.tick + worker.timeouts.answer if exchange.complete else worker.body_deadline(exchange)
         )
         self._use(exchange, backend)
-        if not exchange.waiting:
-            self._hold("dial", False)
 
     def turned_away(self, reason: str) -> None:
         """The queue's call: no backend had a place in time."""
@@ -254,7 +253,6 @@ class Conversation:
             return
         exchange.waiting = False
         self._begin(exchange, upstream)
-        self._hold("dial", False)
 
     def dial_failed(self, exchange: Exchange) -> None:
         """The backend could not be reached: nothing was sent, so another one may be asked."""

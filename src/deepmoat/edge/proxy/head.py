@@ -316,11 +316,11 @@ def _framing(status: int, method: str, found: dict[bytes, bytes]) -> tuple[Frami
     text, coding = found.get(b"content-length"), found.get(b"transfer-encoding")
     if text is not None and not _LENGTH.fullmatch(text):
         raise PeerError("content-length is no number", status=502)
+    if coding is not None and coding.lower() != b"chunked":
+        raise PeerError(f"unknown transfer coding {coding[:40]!r}", status=502)
     if method == "HEAD" or status in (204, 304) or status < 200:
         return "none", 0
     if coding is not None:
-        if coding.lower() != b"chunked":
-            raise PeerError(f"unknown transfer coding {coding[:40]!r}", status=502)
         return "chunked", -1
     if text is None:
         return "close", -1

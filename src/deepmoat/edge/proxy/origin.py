@@ -8,7 +8,8 @@ import msgspec
 class Origin(msgspec.Struct, frozen=True, gc=False):
     """The peer of one client connection. ``trusted`` peers may name the client they speak for.
 
-    Texts of TLS are "" on a plain connection.
+    Texts of TLS are "" on a plain connection. ``forwarding`` is what a backend is told of it, ready to be
+    sent: header lines up to the value of X-Request-Id.
     """
 
     address: str
@@ -18,6 +19,17 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     ja4: str = ""
     tls_version: str = ""
     tls_cipher: str = ""
+    forwarding: bytes = b""
+
+
+def forwarding(address: str, scheme: str) -> bytes:
+    """The lines that tell a backend of a client that speaks for itself.
+
+    >>> forwarding("192.0.2.1", "https")
+    b'X-Forwarded-For: 192.0.2.1\\r\\nX-Forwarded-Proto: https\\r\\nX-Request-Id: '
+    """
+    text = f"X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\nX-Request-Id: "
+    return text.encode()
 
 
 def secured(origin: Origin, transport: Any) -> Origin:

@@ -1,6 +1,7 @@
 """Policy: everything the settings decide, made once and replaced as a whole by a reload."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from deepmoat.edge.balance.balancer import Balancer
 from deepmoat.edge.chain import checks
@@ -13,12 +14,14 @@ from deepmoat.edge.llm.prices import Prices
 from deepmoat.edge.proxy.forwarders import Forwarders
 from deepmoat.edge.proxy.head import AnswerHead, Head, HeadReader, origin_form
 from deepmoat.edge.proxy.refusal import Refused
+from deepmoat.edge.records import split_target
 from deepmoat.edge.settings import EdgeSettings
 from deepmoat.edge.wire.path import BadPath, normal_path
 from deepmoat.kit.errors import ConfigError
 
 _LONGEST = {b"cookie": 16_384}
 _USUAL = 1024
+_REMEMBERED = 256  # bytes of a target
 Wanted = tuple[tuple[bytes, str, int], ...]
 """Headers for a Request: name as bytes, as text, and how many bytes of the value."""
 
@@ -77,17 +80,13 @@ class Policy:
                     return self._hash_session(value)
         return ""
 
-    def target(self, head: Head) -> bytes:
-        """The request's target in origin form, its path normalised. Raises Refused."""
+    def target(self, head: Head) -> tuple[bytes, str, str]:
+        """The request's target in origin form, its path normalised; then path and query as text.
+
+        Raises Refused.
+        """
         target = origin_form(head.target, head.read.get(b"host", b""), head.method)
-        path, mark, query = target.partition(b"?")
-        if path == b"*":
-            return target
-        try:
-            path = normal_path(path)
-        except BadPath as exc:
-            raise Refused("bad_path") from exc
-        return path + mark + query
+        return _known_target(target) if len(target) <= _REMEMBERED else _normal_target(target)
 
     def read_call(self, endpoint: Endpoint, encoding: bytes, body: bytes, *, whole: bool, size: int) -> Call:
         """What the body of a model call says, or its beginning when it is not ``whole``."""
@@ -111,6 +110,25 @@ class Policy:
             status=head.status,
             text_chars=self._answer_chars,
         )
+
+
+def _normal_target(target: bytes) -> tuple[bytes, str, str]:
+    path, mark, query = target.partition(b"?")
+    try:
+        path = normal_path(path)
+    except BadPath as exc:
+        raise Refused("bad_path") from exc
+    target = path + mark + query
+    return target, *split_target(target)
+
+
+_known_target = lru_cache(4096)(_normal_target)
+
+
+@lru_cache(4096)
+def host_text(value: bytes) -> str:
+    """A Host header that was found to be one, in lower case."""
+    return value.decode("ascii").lower()
 
 
 def _session(source: str) -> tuple[str, bytes]:

@@ -16,12 +16,12 @@ from deepmoat.edge.llm.endpoint import Endpoint
 from deepmoat.edge.proxy.account import Account
 from deepmoat.edge.proxy.exchange import Exchange
 from deepmoat.edge.proxy.head import AnswerHead, Head
-from deepmoat.edge.proxy.origin import Origin
-from deepmoat.edge.proxy.policy import Policy
+from deepmoat.edge.proxy.origin import Origin, forwarding
+from deepmoat.edge.proxy.policy import Policy, host_text
 from deepmoat.edge.proxy.pool import Pool
 from deepmoat.edge.proxy.refusal import Answer, refusal, refused_answer
 from deepmoat.edge.proxy.upstream import Upstream
-from deepmoat.edge.records import split_target, text
+from deepmoat.edge.records import text
 from deepmoat.edge.wire.trace import new_traceparent, read_traceparent
 from deepmoat.kit.addresses import canonical
 from deepmoat.kit.meters import count
@@ -106,11 +106,12 @@ class Worker:
 
     # Connections.
 
-    def origin(self, peer: tuple[str, int] | None, **tls: str) -> Origin:
+    def origin(self, peer: tuple[str, int] | None) -> Origin:
         """Whose connection it is, from the socket's ``peer`` name."""
         address = (canonical(peer[0].partition("%")[0]) if peer else None) or "::"
         port = peer[1] if peer else 0
-        return Origin(address, port, self.forwarders.trusts(address), **tls)
+        told = forwarding(address, "http")
+        return Origin(address, port, self.forwarders.trusts(address), forwarding=told)
 
     def connected(self, guest: Guest, origin: Origin) -> Verdict | None:
         """Count a connection; the verdict on one that is too many."""
@@ -159,14 +160,13 @@ class Worker:
             client = self.forwarders.client(client, listed, chain)
             scheme = self.forwarders.scheme(read.get(b"x-forwarded-proto", b""), chain, listed) or scheme
             exchange.request_id = _request_id(read.get(b"x-request-id", b"")) or exchange.request_id
-        head.target = policy.target(head)
-        path, query = split_target(head.target)
+        head.target, path, query = policy.target(head)
         return Request(
             client,
             head.method,
             path,
             query,
-            read.get(b"host", b"").decode("ascii").lower(),
+            host_text(read[b"host"]) if b"host" in read else "",
             {key: text(read[name], most) for name, key, most in policy.wanted() if name in read},
             policy.key_of(read),
             policy.session_of(read),
@@ -178,9 +178,9 @@ class Worker:
         """The W3C traceparent for the backend: the client's trace goes on, or one begins."""
         given = read.get(b"traceparent")
         if not given:
-            bits = f"{getrandbits(192) | _ONES:048x}"
-            exchange.trace_id = bits[:32]
-            return f"00-{bits[:32]}-{bits[32:]}-01".encode()
+            bits = b"%048x" % (getrandbits(192) | _ONES)
+            exchange.trace_id = bits[:32].decode()
+            return b"00-%b-%b-01" % (bits[:32], bits[32:])
         received = read_traceparent(given)
         trace = new_traceparent(received, getrandbits(192))
         exchange.trace_id = trace.trace_id
