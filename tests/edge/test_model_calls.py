@@ -303,6 +303,32 @@ def test_an_asset_of_the_operators_own_is_read_by_its_json_paths(bench: Any, tmp
     bench.run(work())
 
 
+def test_a_client_that_leaves_before_the_answer_is_charged_for_its_prompt(bench: Any, tmp_path: Path) -> None:
+    async def thinking(peer: Any, head: bytes, body: bytes) -> None:
+        await asyncio.sleep(30)
+
+    async def work() -> None:
+        toy = await bench.toy(thinking)
+        budgets = (BudgetSettings(name="day", tokens_per_day=100),)
+        async with bench.running(tmp_path, toy, budgets=budgets) as edge:
+            body = chat(messages=[{"role": "user", "content": "many words of a prompt " * 60}])
+            peer = await edge.connect()
+            peer.send(bench.post(CHAT, body))
+            while not toy.requests:
+                await asyncio.sleep(0.01)
+            peer.close()
+            await asyncio.wait_for(toy.left.acquire(), 5)
+            await asyncio.wait_for(toy.left.acquire(), 5)
+            again = await edge.connect()
+            assert (await again.ask(bench.post(CHAT, chat())))[0] == 429
+        left, _ = edge.records("llm")
+        assert left["client_left"] == 1 and left["gen_ai_usage_estimated"] == 1
+        assert 150 < left["gen_ai_usage_input_tokens"] < 600
+        assert left.get("gen_ai_usage_output_tokens", 0) == 0
+
+    bench.run(work())
+
+
 def test_a_client_that_leaves_mid_stream_is_counted_with_what_it_had_got(bench: Any, tmp_path: Path) -> None:
     async def endless(peer: Any, head: bytes, body: bytes) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -5,7 +5,6 @@ The rest of the edge takes bytes and times and gives values back; everything tha
 """
 
 import asyncio
-import ctypes
 import gc
 import logging
 import os
@@ -14,7 +13,6 @@ import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +38,6 @@ from deepmoat.kit.spool import Spool, Stream, whole_lines
 from deepmoat.kit.tasks import Group
 
 log = logging.getLogger("deepmoat.edge")
-_M_MMAP_THRESHOLD = -3  # malloc.h
 _SWEEP, _FLUSH, _SEAL, _METERS, _ADMIT = 0.5, 0.1, 0.25, 1.0, 0.02
 Changes = asyncio.Queue[EdgeSettings]
 """New settings for a running worker."""
@@ -204,13 +201,15 @@ class _Edge:
         for name in fixed:
             if getattr(settings, name) != getattr(old.settings, name):
                 log.warning("[edge] %s changes at the next start", name)
+        if settings.tls.listen != old.settings.tls.listen:
+            log.warning("[edge.tls] listen changes at the next start")
         certificates = Certificates(settings.tls) if self.certificates is not None else None
         policy = make_policy(settings, self.ground, time.monotonic(), old)
         connector = Connector(worker, policy, self.name)
         worker.take(policy)
         self.connector = connector
         if policy.guard.wants_state:
-            self.orders.again.set()
+            self.orders.connect_anew()
         self.present(certificates)
         self.drained = (0.0, 0)
         self.read_drains()
@@ -360,10 +359,6 @@ def _tune_process() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
-    # uvloop gives each TLS connection a large buffer. Left to itself, glibc soon takes them from the heap,
-    # where they stay (measured: 49 MB for 1,000 idle connections; so 30).
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 128 << 10)
 
 
 def _reset(transport: Any) -> None:

@@ -25,9 +25,9 @@ class Connector:
     def __init__(self, worker: Worker, policy: Policy, name: str) -> None:
         """``name`` is the worker's, for meters. Raises ConfigError for TLS settings that cannot be used."""
         self._worker, self._policy, self._name = worker, policy, name
-        self._contexts = {
-            b: backend_context(b.settings.tls) for b in policy.balancer.backends if b.settings.tls is not None
-        }
+        backend_context.cache_clear()  # the files may be others now
+        for backend in policy.balancer.backends:
+            self._secured(backend)
 
     async def dial(self, asker: Asker, exchange: Exchange, backend: Backend) -> None:
         """Connect to ``backend`` for ``exchange``; tell ``asker`` how it went."""
@@ -45,11 +45,10 @@ class Connector:
         asker.dialed(exchange, upstream)
 
     def _secured(self, backend: Backend) -> dict[str, Any]:
-        context = self._contexts.get(backend)
-        if context is None:
-            return {}
         tls = backend.settings.tls
-        return {"ssl": context, "server_hostname": (tls and tls.server_name) or backend.host}
+        if tls is None:
+            return {}
+        return {"ssl": backend_context(tls), "server_hostname": tls.server_name or backend.host}
 
     async def watch(self, backend: Backend) -> None:
         """Ask ``backend`` how it is, again and again."""

@@ -174,9 +174,11 @@ class Doorman:
         speaks_h2 = self.certificates.settings.http2 and b"h2" in hello.alpn
         kind: Callable[[Worker, Origin], Any] = Http2Client if speaks_h2 else Client
         context = self.certificates.context(hello.server_name)
+
+        made: Any = partial(kind, worker, origin)
         try:
             await loop.connect_accepted_socket(
-                lambda: kind(worker, origin),
+                made,
                 taken,
                 ssl=context,
                 ssl_handshake_timeout=max(0.1, left),

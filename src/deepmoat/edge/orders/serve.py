@@ -16,12 +16,17 @@ _MOST_MESSAGE = 64 << 20
 
 
 class Follower:
-    """Keeps ``actions`` as core says. ``again`` set has it connect anew and hear everything."""
+    """Keeps ``actions`` as core says."""
 
     def __init__(self, run: Path, actions: InForce) -> None:
         """``run`` is the data folder's ``run``."""
         self._run, self._actions = run, actions
-        self.again = asyncio.Event()
+        self._writer: asyncio.StreamWriter | None = None
+
+    def connect_anew(self) -> None:
+        """Hear everything again: with other settings other fields can be seen."""
+        if self._writer is not None:
+            self._writer.close()
 
     async def read_files(self) -> None:
         """The orders that held when core last wrote them: they hold before core is there."""
@@ -44,9 +49,8 @@ class Follower:
         """Take what core pushes; when it is away, keep what holds and try again."""
         path = str(self._run / "actions.sock")
         while True:
-            self.again.clear()
             try:
-                reader, writer = await asyncio.open_unix_connection(path, limit=_MOST_MESSAGE)
+                reader, self._writer = await asyncio.open_unix_connection(path, limit=_MOST_MESSAGE)
             except OSError:
                 await asyncio.sleep(_RECONNECT)
                 continue
@@ -55,12 +59,12 @@ class Follower:
             except (OSError, ValueError):
                 drop("edge.actions", "unreadable")
             finally:
-                writer.close()
+                self._writer.close()
             await asyncio.sleep(_RECONNECT)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Take lines until core is gone, or has to tell everything again."""
-        while not self.again.is_set() and (line := await reader.readline()):
+        while line := await reader.readline():
             try:
                 taken = await asyncio.to_thread(self._actions.take, line)
             except PeerError:

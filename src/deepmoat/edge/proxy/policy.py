@@ -111,6 +111,10 @@ class Policy:
             text_chars=self._answer_chars,
         )
 
+    def silent_reader(self, call: Call) -> AnswerReader:
+        """A reader of an answer that never began."""
+        return AnswerReader(b"text/event-stream", self.limits.inspect_bytes, call=call)
+
 
 def _normal_target(target: bytes) -> tuple[bytes, str, str]:
     path, mark, query = target.partition(b"?")

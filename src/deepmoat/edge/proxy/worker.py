@@ -116,13 +116,13 @@ class Worker:
     def connected(self, guest: Guest, origin: Origin) -> Verdict | None:
         """Count a connection; the verdict on one that is too many."""
         self.clients.add(guest)
-        if len(self.clients) > self.limits.connections:
+        mine = 0
+        if not origin.trusted:
+            mine = self._by_client[origin.address] = self._by_client[origin.address] + 1
+        if len(self.clients) > self.limits.connections or mine > self.limits.connections_per_client:
             return refusal("too_many_connections")
         if origin.trusted:
             return None
-        self._by_client[origin.address] += 1
-        if self._by_client[origin.address] > self.limits.connections_per_client:
-            return refusal("too_many_connections")
         return self.policy.guard.connected(origin.address, self.clock() + self.epoch)
 
     def disconnected(self, guest: Guest, origin: Origin) -> None:
