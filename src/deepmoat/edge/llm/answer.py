@@ -119,7 +119,7 @@ class AnswerReader:
             elif line[:1] != b"{":
                 continue
             event: Event | None
-            try:  # what nearly every line is, without two calls: a tenth of an event's time
+            try:  # what nearly every line is, without two calls
                 event = decode(line)
             except _UNREADABLE:
                 event = decoded(line)

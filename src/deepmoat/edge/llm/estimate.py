@@ -39,7 +39,7 @@ def sample(body: bytes | bytearray) -> bytes:
     """What the tokens of the body of a request are estimated from: its middle, at most 4 KiB of it.
 
     Of a body of more than 16 KiB they are 16 pieces from all over it. Most backends count themselves, so it
-    is only taken and kept (0.1 µs, 1.5 µs of a long body) until one of them turns out not to.
+    is only taken and kept (a fraction of a µs) until one of them turns out not to.
     """
     length = len(body)
     if length > _LONG:

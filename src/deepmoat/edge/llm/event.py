@@ -2,7 +2,7 @@
 
 One struct for all of them: what an API does not have costs nothing, and its decoder skips what is not named
 here. Numbers and words may be of any type, so that one odd value does not hide the others. Nothing here can
-refer to itself, so the garbage collector need not know of it (``gc=False``, a tenth of the time).
+refer to itself, so the garbage collector need not know of it (``gc=False``).
 Sources: API references of OpenAI (chat, completions, responses), Anthropic (messages), Ollama, DeepSeek;
 vLLM.
 """

@@ -17,8 +17,6 @@ from deepmoat.kit.settings import Settings, load
 Price = Annotated[float, Meta(ge=0, le=100_000)]
 _MILLION = 1_000_000
 _MOST_REMEMBERED = 4096
-Rates = tuple[float, float, float, float]
-"""A million tokens of input, of input from the cache, of input into it, of output."""
 
 
 class ModelPrice(Settings, frozen=True):
@@ -35,12 +33,6 @@ class ModelPrice(Settings, frozen=True):
     cache_write: Price | None = None
     output: Price = 0.0
 
-    def rates(self) -> Rates:
-        """All four, each with a value."""
-        cached = self.input if self.cached is None else self.cached
-        written = self.input if self.cache_write is None else self.cache_write
-        return self.input, cached, written, self.output
-
 
 class PriceList(Settings, frozen=True):
     """A file of prices: the ``date`` they are of, their ``unit``, which is only shown, and the models."""
@@ -56,7 +48,6 @@ class Prices:
     def __init__(self, lists: Iterable[PriceList]) -> None:
         self._models = [m for each in lists for m in sorted(each.models, key=lambda m: -len(m.pattern))]
         self._found: dict[str, ModelPrice | None] = {}
-        self._rates: dict[str, Rates] = {}  # of those in ``_found`` that have a price
         self.unpriced = 0
 
     @classmethod
@@ -83,31 +74,25 @@ class Prices:
             pass
         if len(self._found) >= _MOST_REMEMBERED:
             self._found.clear()  # names come from clients
-            self._rates.clear()
         found = self._found[model] = self._search(model.lower())
-        if found is not None:
-            self._rates[model] = found.rates()
         return found
 
     def cost(self, model: str, usage: Usage) -> float:
         """What ``usage`` of ``model`` costs, in the lists' unit of money; 0.0 when the model has no price."""
-        rates = self._rates.get(usage.model) or self._rates_of(usage.model) or self._rates_of(model)
-        if rates is None:
+        price = self.price(usage.model) or self.price(model)
+        if price is None:
             if usage.input_tokens or usage.output_tokens:
                 self.unpriced += 1
                 count("deepmoat_edge_unpriced_calls_total")
             return 0.0
-        plain, cached, written, output = rates
-        read, wrote, asked = usage.cached_tokens, usage.cache_write_tokens, usage.input_tokens
-        if read or wrote:
-            rest = max(0, asked - read - wrote)
-            return (rest * plain + read * cached + wrote * written + usage.output_tokens * output) / _MILLION
-        return (asked * plain + usage.output_tokens * output) / _MILLION
-
-    def _rates_of(self, model: str) -> Rates | None:
-        if model not in self._found:
-            self.price(model)
-        return self._rates.get(model)
+        cached, written = usage.cached_tokens, usage.cache_write_tokens
+        plain = max(0, usage.input_tokens - cached - written)
+        return (
+            plain * price.input
+            + cached * (price.input if price.cached is None else price.cached)
+            + written * (price.input if price.cache_write is None else price.cache_write)
+            + usage.output_tokens * price.output
+        ) / _MILLION
 
     def _search(self, model: str) -> ModelPrice | None:
         names = (model, model.rpartition("/")[2])
