@@ -10,7 +10,13 @@ import hyperframe.frame as frames
 from edge.secure import h2_connect, tls
 from h2.errors import ErrorCodes
 
-from deepmoat.edge.settings import Http2Settings, LimitSettings, RateSettings, TimeoutSettings
+from deepmoat.edge.settings import (
+    BackendSettings,
+    Http2Settings,
+    LimitSettings,
+    RateSettings,
+    TimeoutSettings,
+)
 from deepmoat.kit.meters import snapshot
 
 CHAT = b'{"model":"gpt-x","messages":[{"role":"user","content":"hello"}],"user":"u-7","stream":true}'
@@ -365,5 +371,75 @@ def test_a_drained_connection_answers_what_is_under_way_and_takes_nothing_more(
             assert (await peer.answer(stream))[2] == b"/last "
             await ending
             peer.writer.close()
+
+    bench.run(work())
+
+
+def test_a_length_without_a_body_is_refused_and_smuggles_nothing(bench: Any, tmp_path: Path) -> None:
+    async def work() -> None:
+        toy = await bench.toy(echo)
+        async with bench.running(tmp_path, toy, **secured(tmp_path)) as edge:
+            peer = await h2_connect(edge.port)
+            stream = peer.request("/x", ("content-length", "60"), method="POST")
+            assert (await peer.answer(stream))[0] == 400
+            assert (await peer.answer(peer.request("/y", ("content-length", "0"), method="POST")))[0] == 200
+            peer.writer.close()
+            assert [h.split()[1] for h, _ in toy.requests] == [b"/y"]
+
+    bench.run(work())
+
+
+def test_a_client_that_says_goodbye_with_its_request_harms_nobody(bench: Any, tmp_path: Path) -> None:
+    async def slow(peer: Any, head: bytes, body: bytes) -> None:
+        await asyncio.sleep(0.3 if b"/slow" in head else 0)
+        await echo(peer, head, body)
+
+    async def work() -> None:
+        toy = await bench.toy(slow)
+        short = TimeoutSettings(body=0.2, answer=0.5)
+        async with bench.running(tmp_path, toy, **secured(tmp_path, timeouts=short)) as edge:
+            peers = []
+            for lines, end in (((("expect", "100-continue"),), False), ((), True), ((), False)):
+                peer = await h2_connect(edge.port)
+                peer.request("/slow", *lines, method="POST", end=end)
+                peer.writer.write(frames.GoAwayFrame(0, last_stream_id=0).serialize())
+                peers.append(peer)
+            await asyncio.sleep(1.2)
+            assert not edge.task.done()
+            peer = await h2_connect(edge.port)
+            assert (await peer.answer(peer.request("/ok")))[0] == 200
+            for each in (*peers, peer):
+                each.writer.close()
+
+    bench.run(work())
+
+
+def test_uploads_that_are_given_up_do_not_use_up_the_connections_window(bench: Any, tmp_path: Path) -> None:
+    over = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    async def work() -> None:
+        server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1)
+        backend = BackendSettings(address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with bench.running(tmp_path, **secured(tmp_path, backends=(backend,))) as edge:
+            peer = await h2_connect(edge.port)
+            for _ in range(40):
+                stream = peer.request("/up", method="POST", end=False)
+                room = min(peer.h2.local_flow_control_window(stream), 16_000)
+                assert room == 16_000
+                await peer.send(stream, bytes(room), end=False)
+                peer.h2.reset_stream(stream, ErrorCodes.CANCEL)
+                peer.flush()
+                await asyncio.sleep(0.02)
+                peer.h2.ping(b"12345678")
+                peer.flush()
+                assert await peer.more()
+            peer.writer.close()
+        over.set()
+        await asyncio.sleep(0.1)
+        server.close()
 
     bench.run(work())

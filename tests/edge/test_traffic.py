@@ -764,3 +764,55 @@ def test_too_many_connections_are_told_so(bench: Any, tmp_path: Path) -> None:
             assert (await third.answer())[0] == 503
 
     bench.run(work())
+
+
+def test_an_answer_that_came_before_the_request_was_whole_ends_the_connection(
+    bench: Any, tmp_path: Path
+) -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\nab")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\nhello")
+            await reader.readexactly(2)
+        except asyncio.IncompleteReadError:  # a health check
+            pass
+        finally:
+            writer.close()
+
+    async def work() -> None:
+        server = await asyncio.start_server(early, "127.0.0.1", 0)
+        backend = BackendSettings(address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with bench.running(tmp_path, backends=(backend,)) as edge:
+            peer = await edge.connect()
+            peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+            assert b"Connection: close" in await peer.head()
+            peer.send(b"cd")
+            assert await asyncio.wait_for(peer.closed(), 5) == b"hello"
+        server.close()
+
+    bench.run(work())
+
+
+def test_a_kept_alive_connection_closes_when_its_last_answer_ends_while_draining(
+    bench: Any, tmp_path: Path
+) -> None:
+    go = asyncio.Event()
+
+    async def halves(peer: Any, head: bytes, body: bytes) -> None:
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+        await go.wait()
+        peer.send(b"b")
+
+    async def work() -> None:
+        toy = await bench.toy(halves)
+        async with bench.running(tmp_path, toy, timeouts=TimeoutSettings(drain=10)) as edge:
+            peer = await edge.connect()
+            peer.send(bench.get("/"))
+            await peer.head()
+            ending = asyncio.ensure_future(edge.end())
+            await asyncio.sleep(0.1)
+            go.set()
+            assert await asyncio.wait_for(peer.closed(), 5) == b"ab"
+            await asyncio.wait_for(ending, 5)
+
+    bench.run(work())

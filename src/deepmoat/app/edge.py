@@ -21,6 +21,7 @@ async def edge(place: Place, worker: int, stop: asyncio.Event) -> None:
     secret = await asyncio.to_thread(secret_key, place.data)
     changes, asked = Changes(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     async with Group() as group:
         reading = group.create_task(_reread(place, asked, changes))
         try:

@@ -48,13 +48,16 @@ def pause(restarts: int) -> float:
     return min(5.0, 0.1 * 2.0**restarts)
 
 
-async def supervise(children: Sequence[Child], stop: asyncio.Event) -> int:
-    """Keep all alive until ``stop``, then drain them; the exit status. SIGHUP is handed on to the edges."""
+async def supervise(children: Sequence[Child], stop: asyncio.Event, drain: float = DRAIN_SECONDS) -> int:
+    """Keep all alive until ``stop``, then let them drain for ``drain`` seconds; the exit status.
+
+    SIGHUP is handed on to the edges.
+    """
     running: dict[str, asyncio.subprocess.Process] = {}
     rereading = {child.name for child in children if child.rereads}
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hand_on, running, rereading)
     async with Group() as group:
-        kept = [group.create_task(_keep(child, stop, running)) for child in children]
+        kept = [group.create_task(_keep(child, stop, running, drain)) for child in children]
     return max(task.result() for task in kept)
 
 
@@ -65,12 +68,14 @@ def _hand_on(running: Mapping[str, asyncio.subprocess.Process], rereading: Colle
             process.send_signal(signal.SIGHUP)
 
 
-async def _keep(child: Child, stop: asyncio.Event, running: dict[str, asyncio.subprocess.Process]) -> int:
+async def _keep(
+    child: Child, stop: asyncio.Event, running: dict[str, asyncio.subprocess.Process], drain: float
+) -> int:
     restarts, served = 0, False
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         born = loop.time()
-        status = await _run(child, stop, running)
+        status = await _run(child, stop, running, drain)
         calm = loop.time() - born > _CALM_SECONDS
         served |= calm
         if status == EX_CONFIG and not served:
@@ -84,7 +89,9 @@ async def _keep(child: Child, stop: asyncio.Event, running: dict[str, asyncio.su
     return 0
 
 
-async def _run(child: Child, stop: asyncio.Event, running: dict[str, asyncio.subprocess.Process]) -> int:
+async def _run(
+    child: Child, stop: asyncio.Event, running: dict[str, asyncio.subprocess.Process], drain: float
+) -> int:
     command = [sys.executable, "-m", "deepmoat.cli.main", *child.verb]
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -99,9 +106,9 @@ async def _run(child: Child, stop: asyncio.Event, running: dict[str, asyncio.sub
     stopping.cancel()
     if not ended.done():
         process.terminate()
-        done, _ = await asyncio.wait({ended}, timeout=DRAIN_SECONDS)
+        done, _ = await asyncio.wait({ended}, timeout=drain)
         if not done:
-            log.error("%s did not drain in %.0f s: killed", child.name, DRAIN_SECONDS)
+            log.error("%s did not drain in %.0f s: killed", child.name, drain)
             process.kill()
     return await ended
 

@@ -17,7 +17,7 @@ def command(settings: str | None, data: str | None) -> None:
     from deepmoat.app.process import run
     from deepmoat.app.running import publish
     from deepmoat.app.settings import read
-    from deepmoat.app.supervisor import children, supervise
+    from deepmoat.app.supervisor import DRAIN_SECONDS, children, supervise
 
     place = read(settings, data)
     check(place)
@@ -25,4 +25,5 @@ def command(settings: str | None, data: str | None) -> None:
     publish(place.data)
     shared = ["--data", str(place.data), *(["--settings", str(place.file)] if place.file else [])]
     kept = children(place.moat.edge.workers, shared)
-    sys.exit(run("supervisor", lambda stop: supervise(kept, stop)))
+    drain = max(DRAIN_SECONDS, place.moat.edge.timeouts.drain + 3)
+    sys.exit(run("supervisor", lambda stop: supervise(kept, stop, drain)))

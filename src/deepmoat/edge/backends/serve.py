@@ -38,7 +38,7 @@ class Connector:
                 _, upstream = await asyncio.get_running_loop().create_connection(
                     made, backend.next_address(), backend.port, **self._secured(backend)
                 )
-        except (OSError, ssl.SSLError):
+        except (OSError, ValueError):  # ValueError: a name that is none
             count("deepmoat_edge_backend_failures_total", backend=backend.address)
             asker.dial_failed(exchange)
             return
@@ -94,6 +94,6 @@ class Connector:
             try:
                 found = await loop.getaddrinfo(backend.host, backend.port, type=socket.SOCK_STREAM)
                 backend.addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
-            except OSError:
+            except (OSError, ValueError):
                 count("deepmoat_edge_resolve_failures_total", backend=backend.address)
             await asyncio.sleep(every)

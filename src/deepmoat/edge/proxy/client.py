@@ -67,6 +67,8 @@ class Client(Conversation):
         verdict = worker.connected(self, self._origin)
         if verdict is not None:
             self._refuse_connection(verdict)
+        elif worker.draining:
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """The loop's call: bytes from the client."""
@@ -214,7 +216,7 @@ class Client(Conversation):
             self._complete(exchange)
             self._keep_unread(rest)
         else:
-            self.deadline = worker.body_deadline(exchange)
+            self._wait_for_body(exchange)
 
     def _read_chunks(self, exchange: Exchange, data: bytes) -> None:
         """What follows the last chunk cannot be told from it by position, so it is not answered."""
@@ -228,7 +230,8 @@ class Client(Conversation):
 
     def _complete(self, exchange: Exchange) -> None:
         super()._complete(exchange)
-        exchange.keep_alive = "refused" not in self._held and self._keeps_alive(exchange.head)
+        if not exchange.status:  # what the answer's head said holds
+            exchange.keep_alive = "refused" not in self._held and self._keeps_alive(exchange.head)
 
     def _keeps_alive(self, head: Head | None) -> bool:
         option = head.read.get(b"connection", b"").lower() if head is not None else b"close"
@@ -341,7 +344,7 @@ class Client(Conversation):
         if exchange.rechunk and exchange.whole:
             self._transport.write(_CHUNKS_END)
         self._record(exchange)
-        if not exchange.keep_alive:
+        if not exchange.keep_alive or worker.draining:
             self._linger(unread=not exchange.complete)
             return
         self.deadline = worker.tick + (worker.timeouts.send if self._stuck else worker.timeouts.idle)

@@ -77,7 +77,13 @@ class Conversation:
         head = exchange.head
         if exchange.copy is None and head is not None and head.length < 0 and not exchange.upgrade:
             exchange.pending.append(_CHUNKS_END)
-        self.deadline = self._worker.tick + self._worker.timeouts.answer
+        if not exchange.in_line:
+            self.deadline = self._worker.tick + self._worker.timeouts.answer
+
+    def _wait_for_body(self, exchange: Exchange) -> None:
+        """More of the body has to come; one who waits in line for a backend has the queue's own time."""
+        if not exchange.in_line:
+            self.deadline = self._worker.body_deadline(exchange)
 
     def _refuse(self, reason: str, started: float = 0.0) -> None:
         """What the client sends cannot be read any further."""
@@ -174,7 +180,8 @@ class Conversation:
         if isinstance(found, Backend):
             self._use(exchange, found)
         elif found == "queued":
-            exchange.waiting, exchange.queued_at = True, worker.clock()
+            exchange.waiting = exchange.in_line = True
+            exchange.queued_at = worker.clock()
             worker.queueing()
             self.deadline = float("inf")  # the queue has its own
         else:
@@ -229,7 +236,7 @@ class Conversation:
         """The queue's call: a backend has a place for the request."""
         exchange = self._exchange
         assert exchange is not None  # noqa: S101 - it leaves the queue when its request ends
-        exchange.waiting = False
+        exchange.waiting = exchange.in_line = False
         worker = self._worker
         exchange.queued += worker.clock() - exchange.queued_at
         self.deadline = (
@@ -241,7 +248,7 @@ class Conversation:
         """The queue's call: no backend had a place in time."""
         exchange = self._exchange
         assert exchange is not None  # noqa: S101 - it leaves the queue when its request ends
-        exchange.waiting = False
+        exchange.waiting = exchange.in_line = False
         exchange.queued += self._worker.clock() - exchange.queued_at
         self._fail(exchange, reason)
 
@@ -295,7 +302,7 @@ class Conversation:
         assert exchange is not None  # noqa: S101 - it asked
         exchange.upstream = None
         exchange.whole = True
-        if upstream.reusable and exchange.complete and "backend" not in self._held:
+        if upstream.reusable and exchange.complete and _all_sent(exchange) and "backend" not in self._held:
             upstream.idle_since = self._worker.tick
             self._worker.pool.give(upstream)
         else:
@@ -425,6 +432,14 @@ class Conversation:
     def _finish(self, exchange: Exchange) -> None:
         """The answer is out: record it, and go on."""
         raise NotImplementedError
+
+
+def _all_sent(exchange: Exchange) -> bool:
+    """Did the backend get as long a body as its head said? Else the next request is taken for the rest."""
+    head = exchange.head
+    if head is None or head.length < 0 or exchange.call is not None:
+        return True
+    return exchange.request_size == head.length
 
 
 def _repeatable(exchange: Exchange) -> bool:

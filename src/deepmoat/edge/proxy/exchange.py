@@ -54,6 +54,7 @@ class Exchange:
     upstream: Link | None = None
     tries: int = 0
     waiting: bool = False
+    in_line: bool = False
     queued_at: float = 0.0
     queued: float = 0.0
     status: int = 0

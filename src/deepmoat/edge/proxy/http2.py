@@ -7,6 +7,8 @@ directions wait when the other side is slow: a stream's window is opened again o
 """
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from h2.config import H2Configuration
@@ -86,6 +88,8 @@ class Http2Client:
         if verdict is not None:
             worker.refused(verdict)
             self._close(ErrorCodes.ENHANCE_YOUR_CALM)
+        elif worker.draining:
+            self.drain()
 
     def data_received(self, data: bytes) -> None:
         """The loop's call: bytes from the client."""
@@ -124,9 +128,27 @@ class Http2Client:
 
     # The streams' calls.
 
+    def say(self, speak: Callable[..., Any], *args: Any) -> None:
+        """Have ``h2`` speak; what it cannot say any more ends the connection."""
+        if self._closing:
+            return
+        try:
+            speak(*args)
+        except H2Error:
+            self._close(None)
+
+    def room(self, stream: int) -> int:
+        """How many bytes of data the windows of connection and ``stream`` take now."""
+        if self._closing:
+            return 0
+        try:
+            return min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
+        except H2Error:
+            return 0
+
     def flush(self) -> None:
         """Hand the frames that are ready to the transport."""
-        if data := self.h2.data_to_send():
+        if not self._closing and (data := self.h2.data_to_send()):
             self._transport.write(data)
 
     def moved(self) -> None:
@@ -144,9 +166,9 @@ class Http2Client:
 
     def _take(self, data: bytes) -> None:
         try:
-            events = self.h2.receive_data(data)
-            for event in events:
-                self._event(event)
+            for event in self.h2.receive_data(data):
+                if not self._closing:
+                    self._event(event)
         except H2Error:
             count("deepmoat_edge_refused_total", reason="malformed")
             self._close(None)
@@ -166,7 +188,7 @@ class Http2Client:
         elif isinstance(event, StreamEnded):
             self._ended(stream)
         elif isinstance(event, ConnectionTerminated):
-            self._transport.close()
+            self._close(None)  # h2 says nothing after that, so nobody gets an answer
 
     def _ended(self, stream: "Stream | None") -> None:
         if stream is not None:
@@ -175,7 +197,7 @@ class Http2Client:
     def _request(self, event: RequestReceived) -> None:
         self._last = max(self._last, event.stream_id or 0)
         if self._draining:
-            self.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            self.say(self.h2.reset_stream, event.stream_id, ErrorCodes.REFUSED_STREAM)
             return
         stream = Stream(self._worker, self, event.stream_id or 0)
         self.streams[stream.id] = stream
@@ -186,7 +208,7 @@ class Http2Client:
         if len(data) < _TINY and event.stream_ended is None:
             self._spend(1.0)
         if stream is None or not stream.take_data(data, size):
-            self.h2.acknowledge_received_data(size, event.stream_id)
+            self.say(self.h2.acknowledge_received_data, size, event.stream_id)
 
     def _reset(self, stream: "Stream | None") -> None:
         """A reset before the answer is the cheapest request there is for a client, and dear for us."""
@@ -220,9 +242,18 @@ class Http2Client:
         self._closing = True
         self._idle_from = self._worker.tick
         if code is not None:
-            self.h2.close_connection(code)
-        self.flush()
+            with suppress(H2Error):
+                self.h2.close_connection(code)
+        if data := self.h2.data_to_send():
+            self._transport.write(data)
         self._transport.close()
+        self._worker.soon(self._abandon)  # not now: one of the streams may be speaking
+
+    def _abandon(self) -> None:
+        """The connection is over, and with it what its streams wait for."""
+        streams, self.streams = list(self.streams.values()), {}
+        for stream in streams:
+            stream.gone()
 
     def expire(self) -> None:
         """The sweep's call: look at the deadlines of the streams, and at an idle connection."""
@@ -300,9 +331,9 @@ class Stream(Conversation):
         if exchange.request_size > self._worker.limits.body_bytes:
             self._refuse("body_too_large")
         else:
-            self.deadline = self._worker.body_deadline(exchange)
+            self._wait_for_body(exchange)
         self._step()
-        if not self._held:
+        if not self._held or self._exchange is None:
             return False
         self._owed += size
         return True
@@ -319,14 +350,17 @@ class Stream(Conversation):
         """The client does not want the answer any more."""
         self._reset = True
         self._outgoing.clear()
+        self._give_room()
         self._left()
 
     def hold_answer(self) -> None:
         """Nothing more of the answer is taken for now."""
-        self.deadline = self._worker.tick + self._worker.timeouts.send
-        if self._exchange is not None and self._exchange.upstream is not None:
+        exchange = self._exchange
+        if exchange is None or (exchange.complete and exchange.upstream is not None):
+            self.deadline = self._worker.tick + self._worker.timeouts.send
+        if exchange is not None and exchange.upstream is not None:
             self._stuck = True
-            self._exchange.upstream.hold(True)
+            exchange.upstream.hold(True)
 
     def send_more(self) -> None:
         """The client has room again."""
@@ -334,16 +368,18 @@ class Stream(Conversation):
         if self._outgoing or self._client.stuck:
             return
         self._stuck = False
-        if self._exchange is not None and self._exchange.upstream is not None:
-            self.deadline = self._worker.tick + self._worker.timeouts.answer
-            self._exchange.upstream.hold(False)
+        exchange = self._exchange
+        if exchange is not None and exchange.upstream is not None:
+            if exchange.complete:
+                self.deadline = self._worker.tick + self._worker.timeouts.answer
+            exchange.upstream.hold(False)
 
     # The answer.
 
     def _continue(self, exchange: Exchange) -> None:
         exchange.continued = True
         if exchange.head is not None and exchange.head.expects and not exchange.request_size:
-            self._client.h2.send_headers(self.id, [(b":status", b"100")])
+            self._client.say(self._client.h2.send_headers, self.id, [(b":status", b"100")])
             self._client.flush()
 
     def _answer_head(self, exchange: Exchange, head: AnswerHead) -> bytes:
@@ -355,7 +391,7 @@ class Stream(Conversation):
             if colon and low != b"transfer-encoding" and not (exchange.filter and low == b"content-length"):
                 fields.append((low, value.strip(b" \t")))
         if not self._reset:
-            self._client.h2.send_headers(self.id, fields)
+            self._client.say(self._client.h2.send_headers, self.id, fields)
             self._client.flush()
         return b""
 
@@ -381,11 +417,10 @@ class Stream(Conversation):
             out.clear()
             return
         while out and not client.stuck:
-            window = client.h2.local_flow_control_window(self.id)
-            room = min(window, client.h2.max_outbound_frame_size, len(out))
+            room = min(client.room(self.id), len(out))
             if room <= 0:
                 break
-            client.h2.send_data(self.id, bytes(out[:room]))
+            client.say(client.h2.send_data, self.id, bytes(out[:room]))
             del out[:room]
             client.moved()
         if self._ending and not out:
@@ -395,10 +430,11 @@ class Stream(Conversation):
     def _end(self) -> None:
         self._ending = False
         self._reset = True
-        self._client.h2.end_stream(self.id)
+        client = self._client
+        client.say(client.h2.end_stream, self.id)
         if not self._asked:  # the rest of the request is not wanted (RFC 9113, section 8.1)
-            self._client.h2.reset_stream(self.id, ErrorCodes.NO_ERROR)
-        self._client.forget(self)
+            client.say(client.h2.reset_stream, self.id, ErrorCodes.NO_ERROR)
+        client.forget(self)
 
     def _answer_refused(self, exchange: Exchange, verdict: Verdict) -> None:
         if exchange.status:
@@ -411,7 +447,8 @@ class Stream(Conversation):
         worker.refused(verdict)
         answer = worker.refused_answer(exchange, verdict)
         if not self._reset:
-            self._client.h2.send_headers(self.id, [(b":status", b"%d" % answer.status), *answer.fields])
+            fields = [(b":status", b"%d" % answer.status), *answer.fields]
+            self._client.say(self._client.h2.send_headers, self.id, fields)
             if exchange.head is None or exchange.head.method != "HEAD":
                 self._outgoing += answer.body
         self._finish(exchange)
@@ -419,8 +456,9 @@ class Stream(Conversation):
     def _cut(self, exchange: Exchange) -> None:
         if not self._reset:
             self._reset = True
-            self._client.h2.reset_stream(self.id, ErrorCodes.INTERNAL_ERROR)
+            self._client.say(self._client.h2.reset_stream, self.id, ErrorCodes.INTERNAL_ERROR)
         self._outgoing.clear()
+        self._give_room()
         self._left()
         self._client.forget(self)
         self._client.flush()
@@ -446,8 +484,8 @@ class Stream(Conversation):
     def _give_room(self) -> None:
         """Open the window again by what the backend took."""
         owed, self._owed = self._owed, 0
-        if owed and not self._reset:
-            self._client.h2.acknowledge_received_data(owed, self.id)
+        if owed:  # of a stream that is over the connection's window gets it back all the same
+            self._client.say(self._client.h2.acknowledge_received_data, owed, self.id)
             self._client.flush()
 
     def expire(self) -> None:
@@ -459,7 +497,7 @@ class Stream(Conversation):
                 self._cut(exchange)
             elif not self._reset:
                 self._reset = True
-                self._client.h2.reset_stream(self.id, ErrorCodes.CANCEL)
+                self._client.say(self._client.h2.reset_stream, self.id, ErrorCodes.CANCEL)
                 self._client.forget(self)
         elif exchange.complete or self._held:
             self._give_up(exchange, "backend_timeout")
@@ -476,7 +514,11 @@ def _raw_head(headers: list[tuple[bytes, bytes]], *, ended: bool) -> bytes:
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(path):
         raise Refused("malformed")
+    if not _VALUE.fullmatch(pseudo.get(b":authority", b"")):
+        raise Refused("malformed")
     fields = [(name, value) for name, value in headers if name[:1] != b":"]
+    if ended and any(name == b"content-length" and value.strip(b"0") for name, value in fields):
+        raise Refused("bad_length")  # h2 looks at a length only when data comes
     hosts = {value.lower() for name, value in fields if name == b"host"}
     authority = pseudo.get(b":authority")
     if authority is not None and hosts - {authority.lower()}:

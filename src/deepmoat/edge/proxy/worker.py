@@ -142,7 +142,8 @@ class Worker:
         soon = self.tick + timeout
         if not rate:
             return soon
-        return min(soon, exchange.started + timeout + _BODY_GRACE + exchange.request_size / rate)
+        begun = exchange.started + exchange.queued
+        return min(soon, begun + timeout + _BODY_GRACE + exchange.request_size / rate)
 
     # Requests.
 
