@@ -13,7 +13,7 @@ from deepmoat.edge.proxy.conversation import Conversation
 from deepmoat.edge.proxy.exchange import Exchange
 from deepmoat.edge.proxy.head import AnswerHead, Head, unframed_lines
 from deepmoat.edge.proxy.origin import Origin, secured
-from deepmoat.edge.proxy.refusal import Refused, refusal, refused_answer, written
+from deepmoat.edge.proxy.refusal import Answer, Refused, refusal, refused_answer, written
 from deepmoat.edge.proxy.worker import Worker
 from deepmoat.model import Verdict
 
@@ -317,20 +317,11 @@ class Client(Conversation):
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self.forward(data)
 
-    def _answer_refused(self, exchange: Exchange, verdict: Verdict) -> None:
-        if exchange.status:
-            exchange.error = exchange.error or verdict.reason
-            self._cut(exchange)
-            return
-        worker = self._worker
-        self._cancel(exchange, "left")
-        keep = exchange.keep_alive = exchange.complete and exchange.keep_alive and not worker.draining
-        exchange.status = verdict.status
-        worker.refused(verdict)
+    def _send_refusal(self, exchange: Exchange, answer: Answer) -> None:
+        keep = exchange.complete and exchange.keep_alive and not self._worker.draining
+        exchange.keep_alive = keep
         head_only = exchange.head is not None and exchange.head.method == "HEAD"
-        answer = worker.refused_answer(exchange, verdict)
         self._transport.write(written(answer, close=not keep, head_only=head_only))
-        self._finish(exchange)
 
     def _cut(self, exchange: Exchange) -> None:
         """A close in order could be the end of an answer without length: only a reset says that it is not."""

@@ -8,6 +8,7 @@ on the model it names. When the client leaves, the backend connection is closed,
 generation under way.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from deepmoat.edge.balance.backend import Backend
@@ -16,7 +17,7 @@ from deepmoat.edge.llm.add_usage import UsageFilter, with_usage
 from deepmoat.edge.proxy.exchange import Exchange, Link
 from deepmoat.edge.proxy.head import AnswerHead, Head, write_head
 from deepmoat.edge.proxy.origin import Origin
-from deepmoat.edge.proxy.refusal import Refused, refusal
+from deepmoat.edge.proxy.refusal import Answer, Refused, refusal
 from deepmoat.edge.proxy.upstream import Upstream
 from deepmoat.edge.proxy.worker import Worker
 from deepmoat.model import Verdict
@@ -28,7 +29,7 @@ _CHUNKS_END = b"0\r\n\r\n"
 _EVENT_STREAM = b"text/event-stream"
 
 
-class Conversation:
+class Conversation(ABC):
     """The subclass calls the first group, backend and queue the second; the subclass has the third.
 
     ``deadline`` is in monotonic seconds: the worker's sweep calls ``expire`` when it has passed.
@@ -347,6 +348,19 @@ class Conversation:
         exchange.verdict = refusal(reason, retry)
         self._step()
 
+    def _answer_refused(self, exchange: Exchange, verdict: Verdict) -> None:
+        """Answer a request that did not pass; one whose answer has begun is cut off."""
+        if exchange.status:
+            exchange.error = exchange.error or verdict.reason
+            self._cut(exchange)
+            return
+        worker = self._worker
+        self._cancel(exchange, "left")
+        exchange.status = verdict.status
+        worker.refused(verdict)
+        self._send_refusal(exchange, worker.refused_answer(exchange, verdict))
+        self._finish(exchange)
+
     def _give_up(self, exchange: Exchange, reason: str) -> None:
         self._cancel(exchange, "failed" if reason == "backend_timeout" else "left")
         exchange.keep_alive = False
@@ -401,37 +415,37 @@ class Conversation:
 
     # What a subclass knows.
 
+    @abstractmethod
     def _hold(self, why: str, hold: bool) -> None:  # noqa: FBT001
         """Read from the client only while nothing stands against it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _continue(self, exchange: Exchange) -> None:
         """The client may send the body, if it waits to be asked for it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _answer_head(self, exchange: Exchange, head: AnswerHead) -> bytes:
         """The head of a backend's answer in the client's protocol; b"" when it was sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, data: bytes) -> None:
         """Bytes of the answer, framed for the client."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward_body(self, data: bytes) -> None:
         """Bytes of the answer's body, without framing."""
-        raise NotImplementedError
 
-    def _answer_refused(self, exchange: Exchange, verdict: Verdict) -> None:
-        """Answer a request that did not pass; one whose answer has begun is cut off."""
-        raise NotImplementedError
+    @abstractmethod
+    def _send_refusal(self, exchange: Exchange, answer: Answer) -> None:
+        """Write the answer to a request that did not pass."""
 
+    @abstractmethod
     def _cut(self, exchange: Exchange) -> None:
         """Break the answer off so that the client sees it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _finish(self, exchange: Exchange) -> None:
         """The answer is out: record it, and go on."""
-        raise NotImplementedError
 
 
 def _all_sent(exchange: Exchange) -> bool:

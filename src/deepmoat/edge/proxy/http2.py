@@ -35,10 +35,9 @@ from deepmoat.edge.proxy.conversation import Conversation
 from deepmoat.edge.proxy.exchange import Exchange
 from deepmoat.edge.proxy.head import AnswerHead, Head
 from deepmoat.edge.proxy.origin import Origin, secured
-from deepmoat.edge.proxy.refusal import Refused
+from deepmoat.edge.proxy.refusal import Answer, Refused
 from deepmoat.edge.proxy.worker import Worker
 from deepmoat.kit.meters import count
-from deepmoat.model import Verdict
 
 _SLICE = 4096  # bytes looked at before the bucket is asked again
 _TINY = 64
@@ -436,22 +435,13 @@ class Stream(Conversation):
             client.say(client.h2.reset_stream, self.id, ErrorCodes.NO_ERROR)
         client.forget(self)
 
-    def _answer_refused(self, exchange: Exchange, verdict: Verdict) -> None:
-        if exchange.status:
-            exchange.error = exchange.error or verdict.reason
-            self._cut(exchange)
+    def _send_refusal(self, exchange: Exchange, answer: Answer) -> None:
+        if self._reset:
             return
-        worker = self._worker
-        self._cancel(exchange, "left")
-        exchange.status = verdict.status
-        worker.refused(verdict)
-        answer = worker.refused_answer(exchange, verdict)
-        if not self._reset:
-            fields = [(b":status", b"%d" % answer.status), *answer.fields]
-            self._client.say(self._client.h2.send_headers, self.id, fields)
-            if exchange.head is None or exchange.head.method != "HEAD":
-                self._outgoing += answer.body
-        self._finish(exchange)
+        fields = [(b":status", b"%d" % answer.status), *answer.fields]
+        self._client.say(self._client.h2.send_headers, self.id, fields)
+        if exchange.head is None or exchange.head.method != "HEAD":
+            self._outgoing += answer.body
 
     def _cut(self, exchange: Exchange) -> None:
         if not self._reset:
